@@ -46,7 +46,7 @@ struct Initialisation {
   enum class Kind {
     kZeros,
     kOnes,
-    /// Uniform in (-scale, scale).
+    /// Uniform in [-scale, scale).
     kUniform,
     /// Normal with mean 0 and standard deviation `scale`.
     kNormal,
