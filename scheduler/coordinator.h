@@ -1,0 +1,208 @@
+// The coordinator decides everything that the server decides about work: which host computes which
+// workunit, until when, which results count, when a step is complete, when a job ends.
+//
+// It is pure: an event and `now` go in; a reply, changed rows and effects come out. It does no I/O,
+// holds no clock and no lock. The shell (server/) calls it on one strand, commits the changes, and
+// only then answers and carries out the effects. The simulator drives the same object.
+// Threads: one at a time.
+//
+// States (docs/scheduling.md has the figures)
+//   job       running <-> paused; both -> finished | cancelled | failed
+//   workunit  waiting <-> leased -> done; waiting | leased -> dropped
+//   result    leased -> valid | rejected | failed | returned | expired | obsolete; expired -> valid |
+//             rejected | failed | obsolete
+//
+// Rules
+//  1. A workunit has at most one canonical result: the first valid one. Later reports of the same
+//     workunit are answered "too late" and count nowhere.
+//     Rationale: each sample of a step is counted exactly once, whatever is re-issued or repeated.
+//  2. A report is known by its result id. Repeating it gives the same verdict and changes nothing; a
+//     result of another host is "unknown".
+//     Rationale: a reply may be lost after its commit; nobody may report in another's name.
+//  3. A lease ends at its deadline unless the host renews it by naming it in `held`. Its length is
+//     lease_length_factor × what the host's own measured speed predicts, within lease_min and
+//     lease_max; a host without a measurement gets lease_unknown. Renewals end at an age of
+//     lease_age_factor leases.
+//     Rationale: a dead host frees its work soon, a slow but living one keeps it, and a client that
+//     lives while its trainer hangs does not keep it for ever.
+//  4. When a lease ends, the workunit waits again and the host's quota halves. The result stays
+//     acceptable while the workunit is not done.
+//     Rationale: late work is still work (Folding@home's two deadlines).
+//  5. Speed is measured by the server: from the lease or the host's previous report, whichever is
+//     later, to the report. No decision uses a host's clock or its claims.
+//  6. Lost replies: a lease that the host does not name in `held`, and that was sent more than
+//     resend_after before the request arrived, is sent again before anything new; at once if the
+//     request carries a description (the client has just started) or nothing is held.
+//     Rationale: a reply lost on the way must not cost a lease length. A lease granted on the host's
+//     other connection meanwhile may be sent twice, which is harmless: same result id.
+//  7. Jobs share hosts by stride scheduling: each lease advances the job by its FLOPs / (priority + 1)
+//     and the job furthest behind is served next; a job that had nothing to give starts level with
+//     the others; among equals the oldest is first.
+//     Rationale: shares follow priorities and no job starves.
+//  8. Within a job, evaluations go before gradients, only to trusted hosts, and the lowest waiting
+//     workunit first. A host that lacks the job's data set is served after the others at most
+//     holding_grace long when holders are active.
+//     Rationale: anyone can claim any accuracy; and an early evaluation frees a checkpoint.
+//  9. A host gets no second copy of a workunit it had, while another active host could take it.
+//     Rationale: what failed here will fail here again; and copies are to be independent.
+// 10. Prefetch: a host without a lease always gets waiting work. A host that computes already gets
+//     more only if no less loaded active host would finish it earlier.
+//     Rationale: the last workunits of a step decide its duration.
+// 11. Backups: when nothing waits, a host without leases gets a copy of a leased workunit that is
+//     overdue (older than max(backup_min, backup_factor × expected)) or that it would finish in
+//     half of the time that the holder still needs; at most copies_max copies live at once.
+//     Rationale: a step never waits for a lease to run out while hosts are idle.
+// 12. A host's quota of leases starts at quota_start, grows by one with each valid result up to
+//     quota_max, halves with each rejected, failed or lost one, and never falls below one. After
+//     failures in a row it pauses for failure_pause × 2^n, at most failure_pause_max.
+//     Rationale: a broken host must not eat the queue.
+// 13. A workunit that failed or was rejected on failed_hosts_max different hosts fails its job.
+//     Rationale: a job that cannot be computed must say so, and one bad host cannot bring it about.
+// 14. A step is complete when all its workunits are done. Its loss is summed in the order of shards.
+//     The next step's workunits are made by step_completed(). A loss that is not finite fails the job.
+// 15. Evaluations run beside training, on a checkpoint kept for them. At most evaluations_pending_max
+//     wait; beyond that the oldest that no host has begun is skipped, never the last one. A job ends
+//     when its last step and its last evaluation are done.
+//     Rationale: without a trusted host training goes on and storage stays bounded.
+// 16. Kept checkpoints: the newest checkpoints_kept, the best, every checkpoint_every-th, those with a
+//     pending evaluation. Blobs are counted by reference, over all jobs.
+//     Rationale: two jobs with the same seed share blobs by digest.
+// 17. Restart: what is in the snapshot is what was. Leases live on with a fresh deadline of one lease
+//     length plus restart_grace. Not kept over a restart: deadlines, shares of rule 7, rates of the
+//     last seconds, pauses of rule 12.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proto/base/result.h"
+#include "scheduler/events.h"
+#include "scheduler/rows.h"
+
+namespace mh::scheduler {
+
+// Every number that the rules name. The defaults suit both a demo and a day.
+struct CoordinatorOptions {
+  std::chrono::milliseconds lease_min{5'000};
+  std::chrono::milliseconds lease_max{3'600'000};
+  // Lease of a host whose speed is not known yet.
+  std::chrono::milliseconds lease_unknown{30'000};
+  double lease_length_factor = 8;
+  // Renewals end when a lease is this many lengths old (and lease_age_min has passed).
+  double lease_age_factor = 8;
+  std::chrono::milliseconds lease_age_min{600'000};
+  // Added to every lease after a restart.
+  std::chrono::milliseconds restart_grace{5'000};
+  // Age at which a lease that the host does not name counts as lost on the way.
+  std::chrono::milliseconds resend_after{1'000};
+  std::chrono::milliseconds backup_min{250};
+  double backup_factor = 4;
+  // Age at which a lease of a host with unknown speed may be backed up.
+  std::chrono::milliseconds backup_unknown{2'000};
+  std::uint32_t copies_max = 4;
+  std::uint32_t quota_start = 4;
+  std::uint32_t quota_max = 16;
+  std::chrono::milliseconds failure_pause{500};
+  std::chrono::milliseconds failure_pause_max{300'000};
+  std::uint32_t failed_hosts_max = 5;
+  std::uint32_t evaluations_pending_max = 8;
+  std::uint32_t checkpoints_kept = 3;
+  // Every Nth checkpoint is kept for ever; 0: none.
+  std::uint64_t checkpoint_every = 0;
+  // A host counts as active this long after its last call.
+  std::chrono::milliseconds active_window{30'000};
+  std::chrono::milliseconds holding_grace{100};
+  // Finished results remembered for each host, for repeated reports.
+  std::uint32_t finished_results_kept = 64;
+};
+
+class Coordinator {
+ public:
+  // Starts from what the store holds. Snapshot{} is an empty server. Requires: a snapshot made of
+  // changes of an earlier coordinator (else MH_CHECK fails).
+  Coordinator(const CoordinatorOptions& options, Snapshot snapshot, TimePoint now);
+  ~Coordinator();
+  Coordinator(Coordinator&&) noexcept;
+  Coordinator& operator=(Coordinator&&) noexcept;
+
+  // What to do first after a start: UpdateAccepted for every update of the steps in progress,
+  // StepReady for those that are complete. Changes nothing.
+  Decision<Nothing> initial_effects(TimePoint now);
+
+  // ---- Hosts ----
+
+  // A new host, or (host given) the same one again: its description is replaced, its leases are
+  // untouched. Errors: kNotFound (host given but unknown), kFailedPrecondition (detached).
+  Decision<Result<HostId>> attach(std::optional<HostId> host, const HostDescription& description,
+                                  TimePoint now);
+
+  // Takes the host out; its leases are returned. Repeating changes nothing. Errors: kNotFound.
+  Decision<Result<void>> detach(HostId host, TimePoint now);
+
+  // WorkService.Exchange; see the rules. Reports first, then renewals, then work.
+  // Errors: kNotFound (unknown host), kUnauthenticated (detached).
+  Decision<Result<ExchangeReply>> exchange(const ExchangeEvent& event, TimePoint now);
+
+  // Errors: kNotFound.
+  Decision<Result<void>> set_trust(HostId host, bool is_trusted, TimePoint now);
+
+  // Counts bytes that a host downloaded, for the job that the blob belongs to (else the job it last
+  // had a lease of). Kept with the next change of that host's contribution.
+  void count_download(HostId host, const Digest& blob, std::uint64_t bytes);
+
+  // ---- Jobs ----
+
+  // Makes a job, its first step's workunits, and its first checkpoint. With a request id that was
+  // used before, gives that job again. Errors: kInvalidArgument (sizes that make no job).
+  Decision<Result<Submitted>> submit_job(const JobSubmission& submission, TimePoint now);
+
+  // The job made by a request id, so that the shell can answer before it prepares anything.
+  std::optional<JobId> job_of_request(std::string_view request_id) const;
+
+  // Repeating changes nothing. Errors: kNotFound, kFailedPrecondition (the job has ended),
+  // kInvalidArgument (priority above 100).
+  Decision<Result<void>> update_job(JobId job, JobAction action, std::uint32_t priority,
+                                    TimePoint now);
+
+  // The aggregation of a step is done (or failed), its blobs are stored. A step that is not the
+  // job's present one, or a job that has ended, is ignored and the blobs are unreferenced.
+  Decision<Nothing> step_completed(JobId job, std::uint64_t step, const StepOutput& output,
+                                   TimePoint now);
+
+  // Ends leases whose time is up and wakes hosts for backups that fall due. May be called any time.
+  Decision<Nothing> tick(TimePoint now);
+
+  // ---- Questions (change nothing) ----
+
+  std::optional<ResultInfo> result_info(HostId host, ResultId result) const;
+  std::optional<JobView> job(JobId job, TimePoint now) const;
+  // By id.
+  std::vector<JobView> jobs(TimePoint now) const;
+  std::optional<JobSummary> job_summary(JobId job, TimePoint now) const;
+  // Newest first; empty for an unknown job.
+  std::vector<ModelView> models(JobId job) const;
+  std::optional<HostView> host(HostId host) const;
+  // By id.
+  std::vector<HostView> hosts() const;
+  std::uint32_t running_job_count() const;
+  // Hosts whose last call is at most `window` ago.
+  std::uint32_t active_host_count(TimePoint now, std::chrono::milliseconds window) const;
+  // A running or paused job trains on it.
+  bool is_dataset_used(const Digest& manifest_digest) const;
+  bool is_blob_referenced(const Digest& blob) const;
+  // Every blob that a job still needs, in order: for collecting garbage.
+  std::vector<Digest> referenced_blobs() const;
+
+  // Verifies every invariant from scratch; aborts (MH_CHECK) if one is broken. Linear in the state;
+  // for tests and the simulator.
+  void sanity_check() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace mh::scheduler
