@@ -9,8 +9,8 @@
 // States (docs/scheduling.md has the figures)
 //   job       running <-> paused; both -> finished | cancelled | failed
 //   workunit  waiting <-> leased -> done; waiting | leased -> dropped
-//   result    leased -> valid | rejected | failed | returned | expired | obsolete; expired -> valid |
-//             rejected | failed | obsolete
+//   result    leased -> valid | rejected | failed | returned | expired | obsolete;
+//             expired -> leased | valid | rejected | failed | returned
 //
 // Rules
 //  1. A workunit has at most one canonical result: the first valid one. Later reports of the same
@@ -27,26 +27,28 @@
 //     lives while its trainer hangs does not keep it for ever.
 //  4. When a lease ends, the workunit waits again and the host's quota halves. The result stays
 //     acceptable while the workunit is not done.
+//     A host that names it in `held` meanwhile gets the lease back, within the age of rule 3.
 //     Rationale: late work is still work (Folding@home's two deadlines).
 //  5. Speed is measured by the server: from the lease or the host's previous report, whichever is
 //     later, to the report. No decision uses a host's clock or its claims.
-//  6. Lost replies: a lease that the host does not name in `held`, and that was sent more than
-//     resend_after before the request arrived, is sent again before anything new; at once if the
-//     request carries a description (the client has just started) or nothing is held.
+//  6. Lost replies: a lease that the host does not name in `held` nor report, that was sent before
+//     the request arrived and at least resend_after ago, is sent again before anything new; at once
+//     if the request carries a description (the client has just started).
 //     Rationale: a reply lost on the way must not cost a lease length. A lease granted on the host's
 //     other connection meanwhile may be sent twice, which is harmless: same result id.
-//  7. Jobs share hosts by stride scheduling: each lease advances the job by its FLOPs / (priority + 1)
-//     and the job furthest behind is served next; a job that had nothing to give starts level with
-//     the others; among equals the oldest is first.
-//     Rationale: shares follow priorities and no job starves.
+//  7. Jobs share hosts by stride scheduling: each lease advances the job by the time that the host is
+//     expected to need, over (priority + 1), and the job furthest behind is served next; a job that
+//     had nothing to give starts level with the others; among equals the oldest is first.
+//     A job whose data set the host lacks counts as holding_penalty leases ahead, for that host.
+//     Rationale: shares follow priorities and no job starves; data is moved when it must be.
 //  8. Within a job, evaluations go before gradients, only to trusted hosts, and the lowest waiting
-//     workunit first. A host that lacks the job's data set is served after the others at most
-//     holding_grace long when holders are active.
+//     workunit goes first.
 //     Rationale: anyone can claim any accuracy; and an early evaluation frees a checkpoint.
-//  9. A host gets no second copy of a workunit it had, while another active host could take it.
-//     Rationale: what failed here will fail here again; and copies are to be independent.
+//  9. A host gets no second copy of a workunit it had before, until nobody else took it for
+//     own_copy_wait.
+//     Rationale: what failed here will fail here again; but a lone host must not wait for ever.
 // 10. Prefetch: a host without a lease always gets waiting work. A host that computes already gets
-//     more only if no less loaded active host would finish it earlier.
+//     more only if more waits than hosts that ask, are no busier and would finish it earlier.
 //     Rationale: the last workunits of a step decide its duration.
 // 11. Backups: when nothing waits, a host without leases gets a copy of a leased workunit that is
 //     overdue (older than max(backup_min, backup_factor × expected)) or that it would finish in
@@ -56,10 +58,13 @@
 //     quota_max, halves with each rejected, failed or lost one, and never falls below one. After
 //     failures in a row it pauses for failure_pause × 2^n, at most failure_pause_max.
 //     Rationale: a broken host must not eat the queue.
-// 13. A workunit that failed or was rejected on failed_hosts_max different hosts fails its job.
-//     Rationale: a job that cannot be computed must say so, and one bad host cannot bring it about.
+// 13. A workunit that failed or was rejected on failed_hosts_max different hosts fails its job; so
+//     does one that did so failures_max times and on every active host.
+//     Rationale: a job that cannot be computed (a loss that is not finite) must say so, and one bad
+//     host among others cannot bring it about.
 // 14. A step is complete when all its workunits are done. Its loss is summed in the order of shards.
-//     The next step's workunits are made by step_completed(). A loss that is not finite fails the job.
+//     The next step's workunits are made by step_completed(). Parameters that are not finite fail
+//     the job.
 // 15. Evaluations run beside training, on a checkpoint kept for them. At most evaluations_pending_max
 //     wait; beyond that the oldest that no host has begun is skipped, never the last one. A job ends
 //     when its last step and its last evaluation are done.
@@ -108,13 +113,15 @@ struct CoordinatorOptions {
   std::chrono::milliseconds failure_pause{500};
   std::chrono::milliseconds failure_pause_max{300'000};
   std::uint32_t failed_hosts_max = 5;
+  std::uint32_t failures_max = 8;
   std::uint32_t evaluations_pending_max = 8;
   std::uint32_t checkpoints_kept = 3;
   // Every Nth checkpoint is kept for ever; 0: none.
   std::uint64_t checkpoint_every = 0;
   // A host counts as active this long after its last call.
   std::chrono::milliseconds active_window{30'000};
-  std::chrono::milliseconds holding_grace{100};
+  double holding_penalty = 4;
+  std::chrono::milliseconds own_copy_wait{1'000};
   // Finished results remembered for each host, for repeated reports.
   std::uint32_t finished_results_kept = 64;
 };
@@ -193,7 +200,8 @@ class Coordinator {
   // A running or paused job trains on it.
   bool is_dataset_used(const Digest& manifest_digest) const;
   bool is_blob_referenced(const Digest& blob) const;
-  // Every blob that a job still needs, in order: for collecting garbage.
+  // Every blob that a job still needs, in order: for collecting garbage. Data sets (manifests,
+  // chunks) are the shell's and are not among them.
   std::vector<Digest> referenced_blobs() const;
 
   // Verifies every invariant from scratch; aborts (MH_CHECK) if one is broken. Linear in the state;

@@ -195,6 +195,9 @@ struct Effects {
   bool is_work_available = false;
   // Blobs nobody needs any more. Delete each unless is_blob_referenced() says otherwise by then.
   std::vector<Digest> blobs_unreferenced;
+  // Updates that were reported but not taken (rejected, too late). The digest is the host's word:
+  // delete such a blob only if it came as a host's upload and is not referenced.
+  std::vector<Digest> updates_unused;
 };
 
 template <class Reply>

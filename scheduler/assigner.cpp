@@ -1,0 +1,367 @@
+// See assigner.h.
+#include "scheduler/assigner.h"
+
+#include <algorithm>
+
+#include "proto/base/check.h"
+#include "scheduler/planner.h"
+
+namespace mh::scheduler {
+namespace {
+
+// Workunits looked at in one queue, and hosts compared with for a prefetch: bounds the cost of one
+// call whatever the size of the job.
+constexpr std::size_t kCandidatesMax = 64;
+// Back-off of a call that is not held: usual, and while a step is being aggregated.
+constexpr std::chrono::milliseconds kBackoff{1'000};
+constexpr std::chrono::milliseconds kBackoffSoon{200};
+// Time of a workunit for shares among jobs while nothing is measured.
+constexpr std::chrono::milliseconds kExpectedUnknown{100};
+
+void retry_no_later(ExchangeReply& reply, TimePoint at) {
+  if (!reply.retry_at || at < *reply.retry_at) reply.retry_at = at;
+}
+
+class Assigner {
+ public:
+  Assigner(State& state, HostEntry& host, const ExchangeEvent& event, TimePoint now,
+           ExchangeReply& reply)
+      : state_(state), host_(host), event_(event), now_(now), reply_(reply) {}
+
+  void run() {
+    reply_.is_drained = !is_work_waiting();
+    if (event_.wanted == 0) {
+      state_.asking.erase(host_.row.id);
+      return;
+    }
+    resend_lost();
+    if (host_.paused_until > now_) {
+      retry_no_later(reply_, host_.paused_until);
+    } else {
+      while (is_more_wanted() && assign_next()) {
+      }
+      if (is_more_wanted() && host_.leases.empty()) back_up();
+    }
+    if (reply_.assignments.size() < event_.wanted) {
+      state_.asking.insert(host_.row.id);
+    } else {
+      state_.asking.erase(host_.row.id);
+    }
+    reply_.is_drained = !is_work_waiting();
+    if (reply_.assignments.empty()) explain();
+  }
+
+ private:
+  bool is_more_wanted() const {
+    return reply_.assignments.size() < event_.wanted &&
+           host_.leases.size() < host_.row.lease_quota;
+  }
+
+  bool is_work_waiting() const {
+    return std::any_of(state_.live_jobs.begin(), state_.live_jobs.end(), [&](JobId id) {
+      const JobEntry& job = state_.jobs.at(id);
+      return job.row.state == JobState::kRunning &&
+             (!job.waiting_gradients.empty() || !job.overdue.empty() ||
+              (!job.waiting_evaluations.empty() && !state_.trusted.empty()));
+    });
+  }
+
+  // Rule 6.
+  void resend_lost() {
+    const std::set<ResultId> held(event_.held.begin(), event_.held.end());
+    for (const ResultId id : host_.leases) {
+      if (reply_.assignments.size() >= event_.wanted) return;
+      if (held.contains(id)) continue;
+      ResultEntry& result = state_.result(id);
+      const bool is_old =
+          result.last_sent < event_.received && result.last_sent + state_.options.resend_after <= now_;
+      if (!is_old && !event_.description) {
+        if (result.last_sent < event_.received) {
+          retry_no_later(reply_, result.last_sent + state_.options.resend_after);
+        }
+        continue;
+      }
+      result.last_sent = now_;
+      state_.set_deadline(result, now_ + result.row.lease_length);
+      add_assignment(result);
+    }
+  }
+
+  // Rule 7: running jobs, the one furthest behind first.
+  std::vector<JobEntry*> jobs_in_order() {
+    std::vector<std::pair<double, JobEntry*>> keyed;
+    for (const JobId id : state_.live_jobs) {
+      JobEntry& job = state_.job(id);
+      if (job.row.state != JobState::kRunning) continue;
+      double key = job.pass;
+      if (!host_.holdings.contains(job.row.manifest_digest)) {
+        const double gflop =
+            job.gflop_per_sample(WorkKind::kGradient) * static_cast<double>(job.row.shard);
+        key += state_.options.holding_penalty * stride(job, WorkKind::kGradient, gflop);
+      }
+      keyed.emplace_back(key, &job);
+    }
+    std::stable_sort(keyed.begin(), keyed.end(),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::vector<JobEntry*> jobs;
+    for (const auto& [key, job] : keyed) jobs.push_back(job);
+    return jobs;
+  }
+
+  // What one lease moves the job on: seconds of this host's time by weight.
+  double stride(const JobEntry& job, WorkKind kind, double gflop) const {
+    const auto expected = state_.speed(job, host_.row.id, kind).expected(gflop);
+    const auto ms = static_cast<double>(expected.value_or(kExpectedUnknown).count());
+    return ms / 1000 / (job.row.priority + 1);
+  }
+
+  bool assign_next() {
+    for (JobEntry* job : jobs_in_order()) {
+      WorkunitEntry* workunit = nullptr;
+      if (host_.row.is_trusted) workunit = waiting_in(*job, job->waiting_evaluations);
+      if (!workunit) workunit = waiting_in(*job, job->waiting_gradients);
+      if (!workunit) continue;
+      lease(*job, *workunit);
+      return true;
+    }
+    return false;
+  }
+
+  // Rules 8, 9, 10.
+  WorkunitEntry* waiting_in(JobEntry& job, const std::set<WorkunitId>& queue) {
+    std::size_t looked_at = 0;
+    for (const WorkunitId id : queue) {
+      if (++looked_at > kCandidatesMax) break;
+      WorkunitEntry& workunit = state_.workunit(id);
+      if (workunit.hosts_tried.contains(host_.row.id)) {
+        const TimePoint own_copy_at = workunit.waiting_since + state_.options.own_copy_wait;
+        if (own_copy_at > now_) {
+          retry_no_later(reply_, own_copy_at);
+          continue;
+        }
+      }
+      if (!host_.leases.empty() && is_better_left(job, workunit, queue.size())) return nullptr;
+      return &workunit;
+    }
+    return nullptr;
+  }
+
+  // Rule 10: every less loaded host that would finish it earlier may take one of those that wait.
+  bool is_better_left(const JobEntry& job, const WorkunitEntry& workunit, std::size_t waiting) {
+    if (waiting > state_.asking.size()) return false;
+    const TimePoint own_end = expected_end(host_, job, workunit);
+    std::size_t better = 0;
+    std::size_t looked_at = 0;
+    for (const HostId id : state_.asking) {
+      if (++looked_at > kCandidatesMax) break;
+      const HostEntry& other = state_.host(id);
+      const bool is_able = id != host_.row.id && other.leases.size() < host_.leases.size() + 1 &&
+                           other.last_seen + state_.options.active_window > now_ &&
+                           other.paused_until <= now_ &&
+                           other.leases.size() < other.row.lease_quota &&
+                           (workunit.row.kind == WorkKind::kGradient || other.row.is_trusted);
+      if (is_able && expected_end(other, job, workunit) < own_end) ++better;
+    }
+    return waiting <= better;
+  }
+
+  // When the host would be done with the workunit after what it has. A host without measurement is
+  // taken to be as fast as the one that asks, or to need one second.
+  TimePoint expected_end(const HostEntry& host, const JobEntry& job,
+                         const WorkunitEntry& workunit) const {
+    auto expected = state_.speed(job, host.row.id, workunit.row.kind).expected(workunit.gflop);
+    if (!expected) {
+      expected = state_.speed(job, host_.row.id, workunit.row.kind).expected(workunit.gflop);
+    }
+    const auto own = expected.value_or(std::chrono::milliseconds(1'000));
+    TimePoint free_at = now_;
+    for (const ResultId id : host.leases) {
+      const ResultEntry& result = state_.results.at(id);
+      free_at = std::max(free_at, result.expected_end.value_or(result.row.leased + own));
+    }
+    return free_at + own;
+  }
+
+  // Rule 11.
+  void back_up() {
+    for (JobEntry* job : jobs_in_order()) {
+      if (WorkunitEntry* workunit = overdue_in(*job)) {
+        state_.log(*job, now_,
+                   "shard " + std::to_string(workunit->row.shard) + " goes to " +
+                       host_text(host_) + " too: " +
+                       host_text(state_.host(state_.result(workunit->leases.back()).row.host)) +
+                       " is late with it");
+        lease(*job, *workunit);
+        return;
+      }
+      if (WorkunitEntry* workunit = slow_in(*job)) {
+        lease(*job, *workunit);
+        return;
+      }
+    }
+  }
+
+  bool may_back_up(const WorkunitEntry& workunit) const {
+    if (workunit.row.kind == WorkKind::kEvaluation && !host_.row.is_trusted) return false;
+    if (workunit.hosts_failed.contains(host_.row.id)) return false;
+    return std::none_of(workunit.leases.begin(), workunit.leases.end(), [&](ResultId id) {
+      return state_.results.at(id).row.host == host_.row.id;
+    });
+  }
+
+  WorkunitEntry* overdue_in(JobEntry& job) {
+    std::size_t looked_at = 0;
+    for (const WorkunitId id : job.overdue) {
+      if (++looked_at > kCandidatesMax) break;
+      WorkunitEntry& workunit = state_.workunit(id);
+      if (may_back_up(workunit)) return &workunit;
+    }
+    return nullptr;
+  }
+
+  WorkunitEntry* slow_in(JobEntry& job) {
+    std::size_t looked_at = 0;
+    for (const WorkunitId id : job.leased) {
+      if (++looked_at > kCandidatesMax) break;
+      WorkunitEntry& workunit = state_.workunit(id);
+      if (workunit.leases.size() != 1 || !may_back_up(workunit)) continue;
+      const auto own = state_.speed(job, host_.row.id, workunit.row.kind).expected(workunit.gflop);
+      const ResultEntry& holder = state_.results.at(workunit.leases.front());
+      if (!own || !holder.expected_end) continue;
+      const auto remaining = *holder.expected_end - now_;
+      if (remaining > state_.options.backup_min && remaining > *own * 2) return &workunit;
+    }
+    return nullptr;
+  }
+
+  void lease(JobEntry& job, WorkunitEntry& workunit) {
+    state_.virtual_time = std::max(state_.virtual_time, job.pass);
+    job.pass += stride(job, workunit.row.kind, workunit.gflop);
+    ResultEntry& result = state_.add_result(workunit, host_, now_);
+    ContributionEntry& contribution = state_.contribution(job, host_.row.id);
+    contribution.last_active = now_;
+    if (job.row.started == TimePoint{}) {
+      job.row.started = now_;
+      state_.touch(job);
+    }
+    add_assignment(result);
+  }
+
+  void add_assignment(const ResultEntry& result) {
+    const WorkunitEntry& workunit = state_.workunit(result.row.workunit);
+    const JobEntry& job = state_.job(workunit.row.job);
+    const bool is_gradient = workunit.row.kind == WorkKind::kGradient;
+    Assignment assignment;
+    assignment.result = result.row.id;
+    assignment.workunit = workunit.row.id;
+    assignment.job = job.row.id;
+    assignment.job_name = job.row.name;
+    assignment.kind = workunit.row.kind;
+    assignment.step = workunit.row.step;
+    assignment.job_digest = job.row.job_digest;
+    assignment.parameters_digest = job.checkpoints.at(workunit.row.step).parameters_digest;
+    assignment.manifest_digest = job.row.manifest_digest;
+    assignment.begin = workunit.row.begin;
+    assignment.end = workunit.row.end;
+    assignment.split = is_gradient ? "train" : job.row.evaluation_split;
+    if (!is_gradient) {
+      assignment.chunk_indices = chunks_of({workunit.row.begin, workunit.row.end},
+                                           job.row.evaluation_chunk_samples);
+    }
+    assignment.lease = result.row.lease_length;
+    assignment.flops = workunit.gflop * 1e9;
+    reply_.assignments.push_back(std::move(assignment));
+  }
+
+  void explain() {
+    reply_.backoff = kBackoff;
+    if (host_.paused_until > now_) {
+      reply_.backoff = host_.paused_until - now_;
+      reply_.no_work_reason = "this host's last " + std::to_string(host_.failures_in_row) +
+                              " results failed; it may go on in " +
+                              std::to_string(reply_.backoff.count()) + " ms";
+      return;
+    }
+    if (host_.leases.size() >= host_.row.lease_quota) {
+      reply_.no_work_reason = "this host holds " + std::to_string(host_.leases.size()) +
+                              " leases, its quota is " + std::to_string(host_.row.lease_quota);
+      return;
+    }
+    explain_jobs();
+  }
+
+  void explain_jobs() {
+    bool is_running = false;
+    bool is_aggregating = false;
+    bool is_waiting_for_trust = false;
+    for (const JobId id : state_.live_jobs) {
+      const JobEntry& job = state_.jobs.at(id);
+      if (job.row.state != JobState::kRunning) continue;
+      is_running = true;
+      is_aggregating = is_aggregating || job.is_step_complete();
+      is_waiting_for_trust = is_waiting_for_trust || !job.waiting_evaluations.empty();
+    }
+    if (!is_running) {
+      reply_.no_work_reason = state_.live_jobs.empty() ? "no job is running" : "every job is paused";
+    } else if (is_aggregating) {
+      reply_.backoff = kBackoffSoon;
+      reply_.no_work_reason = "the next step is being made";
+    } else if (is_waiting_for_trust && !host_.row.is_trusted) {
+      reply_.no_work_reason = "only evaluations wait, and they go to trusted hosts";
+    } else {
+      reply_.no_work_reason = "all work of the step in progress is given out";
+    }
+  }
+
+  State& state_;
+  HostEntry& host_;
+  const ExchangeEvent& event_;
+  TimePoint now_;
+  ExchangeReply& reply_;
+};
+
+// The host names it only because its report and this call crossed.
+bool is_finished_valid(const HostEntry& host, ResultId id) {
+  return std::any_of(host.finished.begin(), host.finished.end(), [&](const ResultRow& row) {
+    return row.id == id && row.state == ResultState::kValid;
+  });
+}
+
+}  // namespace
+
+void renew_leases(State& state, HostEntry& host, const std::vector<ResultId>& held, TimePoint now,
+                  ExchangeReply& reply) {
+  for (const ResultId id : held) {
+    const auto found = state.results.find(id);
+    if (found == state.results.end() || found->second.row.host != host.row.id) {
+      if (!is_finished_valid(host, id)) reply.revoked.push_back(id);
+      continue;
+    }
+    ResultEntry& result = found->second;
+    const WorkunitEntry& workunit = state.workunit(result.row.workunit);
+    const bool is_young =
+        now < renewable_until(state.options, result.row.leased, result.row.lease_length);
+    if (result.row.state == ResultState::kLeased) {
+      if (is_young) state.set_deadline(result, now + result.row.lease_length);
+    } else if (result.row.state == ResultState::kExpired) {
+      if (workunit.row.state == WorkunitState::kDone) {
+        reply.revoked.push_back(id);
+      } else if (is_young && host.leases.size() < state.options.quota_max) {
+        state.set_state(result, ResultState::kLeased, now);
+        state.set_deadline(result, now + result.row.lease_length);
+      }
+    } else if (result.row.state != ResultState::kValid) {
+      reply.revoked.push_back(id);
+    }
+    if (result.row.state == ResultState::kLeased) {
+      state.contribution(state.job(result.row.job), host.row.id).last_active = now;
+    }
+  }
+}
+
+void assign_work(State& state, HostEntry& host, const ExchangeEvent& event, TimePoint now,
+                 ExchangeReply& reply) {
+  Assigner(state, host, event, now, reply).run();
+}
+
+}  // namespace mh::scheduler

@@ -1,0 +1,327 @@
+// See job_steps.h.
+#include "scheduler/job_steps.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "proto/base/check.h"
+#include "scheduler/checkpoints.h"
+#include "scheduler/planner.h"
+
+namespace mh::scheduler {
+namespace {
+
+// Workunits of one step, and of one evaluation.
+constexpr std::uint64_t kWorkunitCountMax = 65'536;
+
+void make_step_workunits(State& state, JobEntry& job) {
+  const StepShape shape{job.row.batch, job.row.shard};
+  const std::uint64_t count = workunits_per_step(shape);
+  job.workunits.clear();
+  job.done_count = 0;
+  for (std::uint64_t shard = 0; shard < count; ++shard) {
+    const ShardRange range = shard_range(shape, job.row.step, shard);
+    WorkunitRow row;
+    row.kind = WorkKind::kGradient;
+    row.step = job.row.step;
+    row.shard = shard;
+    row.begin = range.begin;
+    row.end = range.end;
+    job.workunits.push_back(state.add_workunit(job, row).row.id);
+  }
+}
+
+void drop_workunits(State& state, const std::vector<WorkunitId>& ids, TimePoint now) {
+  for (const WorkunitId id : ids) {
+    WorkunitEntry& workunit = state.workunit(id);
+    if (workunit.row.state != WorkunitState::kDone) {
+      state.set_state(workunit, WorkunitState::kDropped, now);
+      const std::vector<ResultId> leases = workunit.leases;
+      for (const ResultId lease : leases) {
+        state.set_state(state.result(lease), ResultState::kObsolete, now);
+      }
+    }
+    state.forget(id);
+  }
+}
+
+void release_updates(State& state, const JobEntry& job) {
+  for (const WorkunitId id : job.workunits) {
+    const WorkunitEntry& workunit = state.workunit(id);
+    if (workunit.row.state == WorkunitState::kDone) {
+      state.release(state.result(workunit.row.canonical).row.update_digest);
+    }
+  }
+}
+
+void skip_evaluation(State& state, JobEntry& job, std::uint64_t step, TimePoint now) {
+  EvaluationEntry& evaluation = job.evaluations.at(step);
+  drop_workunits(state, evaluation.workunits, now);
+  evaluation.row.state = EvaluationState::kSkipped;
+  evaluation.row.finished = now;
+  state.store(evaluation.row);
+  job.evaluations.erase(step);
+}
+
+// Rule 15: the oldest that no host has begun makes room.
+void limit_evaluations(State& state, JobEntry& job, TimePoint now) {
+  if (job.evaluations.size() < state.options.evaluations_pending_max) return;
+  for (const auto& [step, evaluation] : job.evaluations) {
+    const bool is_begun = std::any_of(
+        evaluation.workunits.begin(), evaluation.workunits.end(),
+        [&](WorkunitId id) { return !state.workunit(id).results.empty(); });
+    if (is_begun) continue;
+    state.log(job, now,
+              "evaluation of step " + std::to_string(step) + " is skipped: " +
+                  std::to_string(job.evaluations.size()) + " evaluations wait for a trusted host");
+    skip_evaluation(state, job, step, now);
+    return;
+  }
+}
+
+void begin_evaluation(State& state, JobEntry& job, TimePoint now) {
+  limit_evaluations(state, job, now);
+  EvaluationEntry& evaluation = job.evaluations[job.row.step];
+  evaluation.row.job = job.row.id;
+  evaluation.row.step = job.row.step;
+  evaluation.row.split = job.row.evaluation_split;
+  evaluation.row.sample_count = job.row.evaluation_sample_count;
+  state.store(evaluation.row);
+  const auto ranges = evaluation_ranges(job.row.evaluation_sample_count, job.row.evaluation_shard);
+  for (std::uint64_t shard = 0; shard < ranges.size(); ++shard) {
+    WorkunitRow row;
+    row.kind = WorkKind::kEvaluation;
+    row.step = job.row.step;
+    row.shard = shard;
+    row.begin = ranges[shard].begin;
+    row.end = ranges[shard].end;
+    evaluation.workunits.push_back(state.add_workunit(job, row).row.id);
+  }
+}
+
+struct Sums {
+  double loss = 0;
+  double correct = 0;
+  double samples = 0;
+
+  double mean_loss() const { return loss / samples; }
+  double accuracy(const JobEntry& job) const { return job.row.has_classes ? correct / samples : -1; }
+};
+
+// In the order of shards, so that the sum does not depend on arrival.
+Sums sum_results(State& state, const std::vector<WorkunitId>& ids) {
+  Sums sums;
+  for (const WorkunitId id : ids) {
+    const WorkunitEntry& workunit = state.workunit(id);
+    const ResultRow& result = state.result(workunit.row.canonical).row;
+    sums.loss += result.loss_sum;
+    sums.correct += static_cast<double>(result.correct_count);
+    sums.samples += static_cast<double>(workunit.sample_count());
+  }
+  return sums;
+}
+
+bool is_evaluation_due(const JobEntry& job) {
+  if (!job.row.has_evaluation) return false;
+  if (job.row.step == job.row.step_count) return true;
+  return job.row.evaluation_every_steps > 0 &&
+         job.row.step % job.row.evaluation_every_steps == 0;
+}
+
+void finish_if_done(State& state, JobEntry& job, TimePoint now) {
+  if (job.row.step < job.row.step_count || !job.evaluations.empty()) return;
+  end_job(state, job, JobState::kFinished, "", now);
+}
+
+void evaluation_done(State& state, JobEntry& job, EvaluationEntry& evaluation, TimePoint now) {
+  const Sums sums = sum_results(state, evaluation.workunits);
+  EvaluationRow row = evaluation.row;
+  row.state = EvaluationState::kDone;
+  row.loss = sums.mean_loss();
+  row.accuracy = sums.accuracy(job);
+  row.finished = now;
+  state.store(row);
+  for (const WorkunitId id : evaluation.workunits) state.forget(id);
+  job.evaluations.erase(row.step);
+  if (!job.last_evaluation || job.last_evaluation->step < row.step) job.last_evaluation = row;
+  if (!job.best_evaluation || is_better(row, *job.best_evaluation, job.row.has_classes)) {
+    job.best_evaluation = row;
+  }
+  prune_checkpoints(state, job);
+  state.touch(job);
+  finish_if_done(state, job, now);
+}
+
+void store_step_row(State& state, JobEntry& job, const StepOutput& output, TimePoint now) {
+  const Sums sums = sum_results(state, job.workunits);
+  StepRow row;
+  row.job = job.row.id;
+  row.step = job.row.step;
+  row.loss = sums.mean_loss();
+  row.accuracy = sums.accuracy(job);
+  row.sample_count = job.row.batch;
+  row.gradient_norm = output.gradient_norm;
+  row.learning_rate = output.learning_rate;
+  row.finished = now;
+  row.parameters_digest = output.parameters_digest;
+  job.row.training_loss = row.loss;
+  job.row.training_accuracy = row.accuracy;
+  state.store(std::move(row));
+}
+
+}  // namespace
+
+bool is_better(const EvaluationRow& candidate, const EvaluationRow& best, bool has_classes) {
+  if (has_classes && candidate.accuracy != best.accuracy) return candidate.accuracy > best.accuracy;
+  if (candidate.loss != best.loss) return candidate.loss < best.loss;
+  return candidate.step < best.step;
+}
+
+Result<void> check_submission(const JobSubmission& job) {
+  const auto refuse = [](const std::string& text) { return fail(Errc::kInvalidArgument, text); };
+  if (job.request_id.size() > 64) {
+    return refuse("request_id has " + std::to_string(job.request_id.size()) +
+                  " characters, at most 64 are allowed");
+  }
+  if (job.batch == 0 || job.shard == 0 || job.batch % job.shard != 0) {
+    return refuse("batch " + std::to_string(job.batch) + " is not a multiple of shard " +
+                  std::to_string(job.shard));
+  }
+  if (job.batch / job.shard > kWorkunitCountMax) {
+    return refuse("a step has " + std::to_string(job.batch / job.shard) +
+                  " workunits, at most 65,536 are allowed; make the shard larger");
+  }
+  if (job.step_count == 0) return refuse("step_count is 0");
+  // Positions are 64-bit numbers and batch × step_count of them must exist.
+  if (job.step_count > (std::uint64_t{1} << 62) / job.batch) return refuse("too many samples");
+  if (job.priority > 100) return refuse("priority is above 100");
+  if (!std::isfinite(job.training_flops) || job.training_flops < 0 ||
+      !std::isfinite(job.evaluation_flops) || job.evaluation_flops < 0) {
+    return refuse("FLOPs of a sample are not a number");
+  }
+  if (!job.has_evaluation) return {};
+  if (job.evaluation_sample_count == 0 || job.evaluation_shard == 0) {
+    return refuse("the evaluation split or its shard is empty");
+  }
+  const std::uint64_t ranges = (job.evaluation_sample_count - 1) / job.evaluation_shard + 1;
+  if (ranges > kWorkunitCountMax) {
+    return refuse("an evaluation has " + std::to_string(ranges) +
+                  " workunits, at most 65,536 are allowed; make evaluation.shard larger");
+  }
+  return {};
+}
+
+JobEntry& create_job(State& state, const JobSubmission& submission, TimePoint now) {
+  const JobId id(++state.last_job);
+  JobEntry& job = state.jobs[id];
+  job.row.id = id;
+  job.row.name = submission.name;
+  job.row.dataset = submission.dataset;
+  job.row.request_id = submission.request_id;
+  job.row.job_digest = submission.job_digest;
+  job.row.manifest_digest = submission.manifest_digest;
+  job.row.step_count = submission.step_count;
+  job.row.batch = submission.batch;
+  job.row.shard = submission.shard;
+  job.row.training_flops = submission.training_flops;
+  job.row.evaluation_flops = submission.evaluation_flops;
+  job.row.has_classes = submission.has_classes;
+  job.row.has_evaluation = submission.has_evaluation;
+  job.row.evaluation_split = submission.evaluation_split;
+  job.row.evaluation_sample_count = submission.evaluation_sample_count;
+  job.row.evaluation_every_steps = submission.evaluation_every_steps;
+  job.row.evaluation_shard = submission.evaluation_shard;
+  job.row.evaluation_chunk_samples = submission.evaluation_chunk_samples;
+  job.row.created = now;
+  job.row.priority = submission.priority;
+  job.row.parameters_digest = submission.parameters_digest;
+  state.live_jobs.insert(id);
+  if (!submission.request_id.empty()) state.requests.emplace(submission.request_id, id);
+  state.blobs.add(job.row.job_digest);
+  keep_checkpoint(state, job);
+  state.log(job, now,
+            "job " + to_string(id) + " (" + job.row.name + ") is submitted: " +
+                std::to_string(job.row.step_count) + " steps");
+  make_step_workunits(state, job);
+  return job;
+}
+
+void workunit_done(State& state, JobEntry& job, const WorkunitEntry& workunit,
+                   const ResultEntry& result, TimePoint now) {
+  if (workunit.row.kind == WorkKind::kGradient) {
+    MH_CHECK(workunit.row.step == job.row.step && workunit.row.shard < job.workunits.size());
+    ++job.done_count;
+    state.blobs.add(result.row.update_digest);
+    state.effects().updates_accepted.push_back(
+        {job.row.id, workunit.row.step, workunit.row.shard, result.row.update_digest});
+    if (job.is_step_complete()) state.effects().steps_ready.push_back(step_ready(state, job));
+    return;
+  }
+  EvaluationEntry& evaluation = job.evaluations.at(workunit.row.step);
+  ++evaluation.done_count;
+  if (evaluation.done_count == evaluation.workunits.size()) {
+    evaluation_done(state, job, evaluation, now);
+  }
+}
+
+StepReady step_ready(State& state, JobEntry& job) {
+  MH_CHECK(job.is_step_complete());
+  StepReady ready;
+  ready.job = job.row.id;
+  ready.step = job.row.step;
+  ready.parameters_digest = job.row.parameters_digest;
+  ready.optimizer_digest = job.row.optimizer_digest;
+  ready.sample_count = job.row.batch;
+  for (const WorkunitId id : job.workunits) {
+    ready.update_digests.push_back(
+        state.result(state.workunit(id).row.canonical).row.update_digest);
+  }
+  return ready;
+}
+
+void complete_step(State& state, JobEntry& job, const StepOutput& output, TimePoint now) {
+  MH_CHECK(job.is_step_complete());
+  store_step_row(state, job, output, now);
+  release_updates(state, job);
+  for (const WorkunitId id : job.workunits) state.forget(id);
+  job.workunits.clear();
+  job.done_count = 0;
+
+  ++job.row.step;
+  job.row.last_step = now;
+  job.row.parameters_digest = output.parameters_digest;
+  state.blobs.add(output.optimizer_digest);
+  state.release(job.row.optimizer_digest);
+  job.row.optimizer_digest = output.optimizer_digest;
+  keep_checkpoint(state, job);
+  if (is_evaluation_due(job)) begin_evaluation(state, job, now);
+  prune_checkpoints(state, job);
+  state.touch(job);
+  if (job.row.step < job.row.step_count) {
+    make_step_workunits(state, job);
+  } else {
+    finish_if_done(state, job, now);
+  }
+}
+
+void end_job(State& state, JobEntry& job, JobState to, std::string reason, TimePoint now) {
+  release_updates(state, job);
+  drop_workunits(state, job.workunits, now);
+  job.workunits.clear();
+  job.done_count = 0;
+  while (!job.evaluations.empty()) {
+    skip_evaluation(state, job, job.evaluations.begin()->first, now);
+  }
+  state.release(job.row.optimizer_digest);
+  job.row.optimizer_digest = {};
+  constexpr const char* kWords[] = {"", "running", "paused", "finished", "cancelled", "failed"};
+  std::string text = std::string("job ") + kWords[static_cast<int>(to)] + " after " +
+                     std::to_string(job.row.step) + " of " + std::to_string(job.row.step_count) +
+                     " steps";
+  if (!reason.empty()) text += ": " + reason;
+  state.log(job, now, std::move(text));
+  state.set_state(job, to, std::move(reason), now);
+  prune_checkpoints(state, job);
+}
+
+}  // namespace mh::scheduler

@@ -1,0 +1,248 @@
+// See state.h. Bookkeeping of states and queues; state_changes.cpp collects rows and effects.
+#include "scheduler/state.h"
+
+#include <algorithm>
+
+#include "proto/base/check.h"
+
+namespace mh::scheduler {
+namespace {
+
+template <class Map, class Id>
+auto& entry(Map& map, Id id) {
+  const auto found = map.find(id);
+  MH_CHECK(found != map.end());
+  return found->second;
+}
+
+std::set<WorkunitId>& waiting_queue(JobEntry& job, WorkKind kind) {
+  return kind == WorkKind::kGradient ? job.waiting_gradients : job.waiting_evaluations;
+}
+
+bool is_legal(ResultState from, ResultState to) {
+  if (from == ResultState::kLeased) return to != ResultState::kLeased;
+  if (from == ResultState::kExpired) {
+    return to != ResultState::kExpired && to != ResultState::kObsolete;
+  }
+  return false;
+}
+
+bool is_legal(WorkunitState from, WorkunitState to) {
+  switch (from) {
+    case WorkunitState::kWaiting:
+      // An expired result may come in while the workunit waits.
+      return to != WorkunitState::kWaiting;
+    case WorkunitState::kLeased:
+      return to != WorkunitState::kLeased;
+    case WorkunitState::kDone:
+    case WorkunitState::kDropped:
+      return false;
+  }
+  return false;
+}
+
+}  // namespace
+
+JobEntry& State::job(JobId id) { return entry(jobs, id); }
+HostEntry& State::host(HostId id) { return entry(hosts, id); }
+WorkunitEntry& State::workunit(WorkunitId id) { return entry(workunits, id); }
+ResultEntry& State::result(ResultId id) { return entry(results, id); }
+
+ContributionEntry& State::contribution(JobEntry& owner, HostId host_id) {
+  const auto [found, is_new] = owner.contributions.try_emplace(host_id);
+  if (is_new) {
+    found->second.row.job = owner.row.id;
+    found->second.row.host = host_id;
+  }
+  return found->second;
+}
+
+SpeedEstimate State::speed(const JobEntry& owner, HostId host_id, WorkKind kind) const {
+  const auto found = owner.contributions.find(host_id);
+  return found == owner.contributions.end() ? SpeedEstimate{} : found->second.speed(kind);
+}
+
+WorkunitEntry& State::add_workunit(JobEntry& owner, WorkunitRow row) {
+  row.id = WorkunitId(++last_workunit);
+  row.job = owner.row.id;
+  row.state = WorkunitState::kWaiting;
+  WorkunitEntry& added = workunits[row.id];
+  added.row = row;
+  added.gflop = static_cast<double>(added.sample_count()) * owner.gflop_per_sample(row.kind);
+  if (!owner.has_waiting()) owner.pass = std::max(owner.pass, virtual_time);
+  waiting_queue(owner, row.kind).insert(row.id);
+  if (owner.row.state == JobState::kRunning) effects_.is_work_available = true;
+  changed(added);
+  return added;
+}
+
+void State::set_state(WorkunitEntry& target, WorkunitState to, TimePoint now) {
+  MH_CHECK(is_legal(target.row.state, to));
+  JobEntry& owner = job(target.row.job);
+  if (target.row.state == WorkunitState::kWaiting) {
+    waiting_queue(owner, target.row.kind).erase(target.row.id);
+  } else {
+    clear_alarm(target, owner);
+    owner.leased.erase(target.row.id);
+  }
+  target.row.state = to;
+  if (to == WorkunitState::kWaiting) {
+    if (!owner.has_waiting()) owner.pass = std::max(owner.pass, virtual_time);
+    waiting_queue(owner, target.row.kind).insert(target.row.id);
+    target.waiting_since = now;
+    if (owner.row.state == JobState::kRunning) effects_.is_work_available = true;
+  } else if (to == WorkunitState::kLeased) {
+    owner.leased.insert(target.row.id);
+  }
+  changed(target);
+}
+
+ResultEntry& State::add_result(WorkunitEntry& target, HostEntry& to, TimePoint now) {
+  const ResultId id(++last_result);
+  ResultEntry& added = results[id];
+  added.row.id = id;
+  added.row.workunit = target.row.id;
+  added.row.job = target.row.job;
+  added.row.host = to.row.id;
+  added.row.state = ResultState::kLeased;
+  added.row.is_reissue = std::any_of(target.hosts_tried.begin(), target.hosts_tried.end(),
+                                     [&](HostId other) { return other != to.row.id; });
+  added.row.leased = now;
+  added.last_sent = now;
+
+  JobEntry& owner = job(target.row.job);
+  const SpeedEstimate estimate = speed(owner, to.row.id, target.row.kind);
+  const std::size_t position = to.leases.size() + 1;
+  added.row.lease_length = lease_length(options, estimate, target.gflop, position);
+  added.backup_due = now + backup_after(options, estimate, target.gflop, position);
+  if (const auto expected = estimate.expected(target.gflop)) {
+    added.expected_end = now + *expected * static_cast<std::int64_t>(position);
+  }
+  to.leases.insert(id);
+  to.last_job = target.row.job;
+  target.results.push_back(id);
+  target.leases.push_back(id);
+  target.hosts_tried.insert(to.row.id);
+  set_deadline(added, now + added.row.lease_length);
+  if (target.row.state == WorkunitState::kWaiting) set_state(target, WorkunitState::kLeased, now);
+  set_alarm(target, owner);
+  changed(added);
+  return added;
+}
+
+void State::set_deadline(ResultEntry& target, TimePoint deadline) {
+  deadlines.erase({target.deadline, target.row.id});
+  target.deadline = deadline;
+  deadlines.insert({deadline, target.row.id});
+}
+
+void State::set_state(ResultEntry& target, ResultState to, TimePoint now) {
+  MH_CHECK(is_legal(target.row.state, to));
+  WorkunitEntry& owner = workunit(target.row.workunit);
+  HostEntry& holder = host(target.row.host);
+  const bool was_leased = target.row.state == ResultState::kLeased;
+  target.row.state = to;
+  if (was_leased) {
+    target.row.ended = now;
+    holder.leases.erase(target.row.id);
+    std::erase(owner.leases, target.row.id);
+    deadlines.erase({target.deadline, target.row.id});
+    // It may have been left out because of what it held.
+    if (asking.contains(holder.row.id)) effects_.is_work_available = true;
+  }
+  changed(target);
+
+  if (to == ResultState::kLeased) {
+    MH_CHECK(owner.row.state != WorkunitState::kDone);
+    holder.leases.insert(target.row.id);
+    owner.leases.push_back(target.row.id);
+    if (owner.row.state == WorkunitState::kWaiting) set_state(owner, WorkunitState::kLeased, now);
+    set_alarm(owner, job(owner.row.job));
+  } else if (to == ResultState::kValid) {
+    owner.row.canonical = target.row.id;
+    set_state(owner, WorkunitState::kDone, now);
+    const std::vector<ResultId> others = owner.leases;
+    for (const ResultId other : others) set_state(result(other), ResultState::kObsolete, now);
+  } else if (owner.row.state == WorkunitState::kLeased) {
+    if (owner.leases.empty()) {
+      set_state(owner, WorkunitState::kWaiting, now);
+    } else {
+      set_alarm(owner, job(owner.row.job));
+    }
+  }
+}
+
+void State::set_alarm(WorkunitEntry& target, JobEntry& owner) {
+  clear_alarm(target, owner);
+  if (target.leases.empty() || target.leases.size() >= options.copies_max) return;
+  target.alarm = result(target.leases.back()).backup_due;
+  alarms.insert({*target.alarm, target.row.id});
+}
+
+void State::clear_alarm(WorkunitEntry& target, JobEntry& owner) {
+  if (target.alarm) alarms.erase({*target.alarm, target.row.id});
+  target.alarm.reset();
+  owner.overdue.erase(target.row.id);
+}
+
+void State::forget(WorkunitId id) {
+  WorkunitEntry& target = workunit(id);
+  MH_CHECK(target.leases.empty());
+  for (const ResultId result_id : target.results) {
+    ResultEntry& ended = result(result_id);
+    std::deque<ResultRow>& finished = host(ended.row.host).finished;
+    finished.push_back(std::move(ended.row));
+    while (finished.size() > options.finished_results_kept) finished.pop_front();
+    results.erase(result_id);
+  }
+  workunits.erase(id);
+}
+
+void State::set_state(JobEntry& target, JobState to, std::string reason, TimePoint now) {
+  MH_CHECK(!target.has_ended() && target.row.state != to);
+  target.row.state = to;
+  target.row.state_reason = std::move(reason);
+  if (target.has_ended()) {
+    target.row.finished = now;
+    live_jobs.erase(target.row.id);
+    effects_.jobs_ended.push_back(target.row.id);
+  } else if (to == JobState::kRunning) {
+    target.pass = std::max(target.pass, virtual_time);
+    effects_.is_work_available = true;
+  }
+  touch(target);
+}
+
+void expire_leases(State& state, TimePoint now) {
+  while (!state.deadlines.empty() && state.deadlines.begin()->first <= now) {
+    ResultEntry& result = state.result(state.deadlines.begin()->second);
+    HostEntry& host = state.host(result.row.host);
+    JobEntry& job = state.job(result.row.job);
+    const WorkunitRow& workunit = state.workunit(result.row.workunit).row;
+    ++host.row.lost_count;
+    host.row.lease_quota = std::max<std::uint32_t>(1, host.row.lease_quota / 2);
+    state.changed(host);
+    ContributionEntry& contribution = state.contribution(job, host.row.id);
+    ++contribution.row.lost_count;
+    state.changed(contribution);
+    state.log(job, now,
+              "result " + to_string(result.row.id) + " of shard " +
+                  std::to_string(workunit.shard) + " is lost: no word from " + host_text(host) +
+                  " until its deadline");
+    state.set_state(result, ResultState::kExpired, now);
+  }
+  while (!state.alarms.empty() && state.alarms.begin()->first <= now) {
+    WorkunitEntry& workunit = state.workunit(state.alarms.begin()->second);
+    state.alarms.erase(state.alarms.begin());
+    workunit.alarm.reset();
+    JobEntry& job = state.job(workunit.row.job);
+    job.overdue.insert(workunit.row.id);
+    if (job.row.state == JobState::kRunning) state.effects().is_work_available = true;
+  }
+}
+
+std::string host_text(const HostEntry& host) {
+  return "host " + to_string(host.row.id) + " (" + host.row.description.name + ")";
+}
+
+}  // namespace mh::scheduler

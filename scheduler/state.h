@@ -1,0 +1,217 @@
+// The coordinator's memory: jobs, hosts, workunits, results, and the queues over them. Every change
+// of a state goes through one function here, which keeps queues, rows to store and effects in step.
+// Flow: coordinator.cpp calls assigner, validator and job_steps, which read and change this. Private
+// to scheduler/coordinator; pure, no threads.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "scheduler/blob_references.h"
+#include "scheduler/coordinator.h"
+#include "scheduler/lease_rules.h"
+#include "scheduler/rate_meter.h"
+
+namespace mh::scheduler {
+
+struct ResultEntry {
+  ResultRow row;
+  // While leased.
+  TimePoint deadline{};
+  // When an assignment of it last went out.
+  TimePoint last_sent{};
+  // When its host should be done, queue included; none: speed unknown.
+  std::optional<TimePoint> expected_end;
+  // Until this age of the newest copy nobody else gets one.
+  TimePoint backup_due{};
+};
+
+struct WorkunitEntry {
+  WorkunitRow row;
+  double gflop = 0;
+  // Live copies, oldest first.
+  std::vector<ResultId> leases;
+  // Every result, in order of issue.
+  std::vector<ResultId> results;
+  // Hosts that ever had it; those on which it failed or was rejected, and how often altogether.
+  std::set<HostId> hosts_tried;
+  std::set<HostId> hosts_failed;
+  std::uint32_t failure_count = 0;
+  // Since when it waits; TimePoint{}: since it was made.
+  TimePoint waiting_since{};
+  // When its alarm for a backup rings; none: no alarm is set.
+  std::optional<TimePoint> alarm;
+
+  std::uint64_t sample_count() const { return row.end - row.begin; }
+};
+
+struct HostEntry {
+  HostRow row;
+  TimePoint last_seen{};
+  TimePoint last_report{};
+  // In order of issue.
+  std::set<ResultId> leases;
+  std::uint32_t failures_in_row = 0;
+  TimePoint paused_until{};
+  std::map<Digest, std::uint32_t> holdings;
+  // Ended results whose workunits are forgotten, newest last.
+  std::deque<ResultRow> finished;
+  JobId last_job;
+};
+
+struct ContributionEntry {
+  ContributionRow row;
+  TimePoint last_active{};
+  SpeedEstimate gradient_speed;
+  SpeedEstimate evaluation_speed;
+
+  SpeedEstimate& speed(WorkKind kind) {
+    return kind == WorkKind::kGradient ? gradient_speed : evaluation_speed;
+  }
+  const SpeedEstimate& speed(WorkKind kind) const {
+    return kind == WorkKind::kGradient ? gradient_speed : evaluation_speed;
+  }
+};
+
+// A pending evaluation.
+struct EvaluationEntry {
+  EvaluationRow row;
+  // By range.
+  std::vector<WorkunitId> workunits;
+  std::uint64_t done_count = 0;
+};
+
+struct JobEntry {
+  JobRow row;
+  // The step in progress, by shard; empty when the last step is done or the job has ended.
+  std::vector<WorkunitId> workunits;
+  std::uint64_t done_count = 0;
+  std::set<WorkunitId> waiting_gradients;
+  std::set<WorkunitId> waiting_evaluations;
+  std::set<WorkunitId> leased;
+  // Leased workunits whose alarm has rung.
+  std::set<WorkunitId> overdue;
+  // Pending, by step.
+  std::map<std::uint64_t, EvaluationEntry> evaluations;
+  std::optional<EvaluationRow> last_evaluation;
+  std::optional<EvaluationRow> best_evaluation;
+  // Kept, by step.
+  std::map<std::uint64_t, CheckpointRow> checkpoints;
+  std::map<HostId, ContributionEntry> contributions;
+  // Stride scheduling: seconds of hosts' time leased so far / (priority + 1).
+  double pass = 0;
+  RateMeter rate;
+
+  bool has_ended() const {
+    return row.state != JobState::kRunning && row.state != JobState::kPaused;
+  }
+  bool is_step_complete() const { return !workunits.empty() && done_count == workunits.size(); }
+  double gflop_per_sample(WorkKind kind) const {
+    return (kind == WorkKind::kGradient ? row.training_flops : row.evaluation_flops) / 1e9;
+  }
+  bool has_waiting() const { return !waiting_gradients.empty() || !waiting_evaluations.empty(); }
+};
+
+class State {
+ public:
+  explicit State(const CoordinatorOptions& coordinator_options) : options(coordinator_options) {}
+
+  CoordinatorOptions options;
+  std::map<JobId, JobEntry> jobs;
+  // Running or paused.
+  std::set<JobId> live_jobs;
+  std::map<std::string, JobId, std::less<>> requests;
+  std::map<HostId, HostEntry> hosts;
+  std::map<WorkunitId, WorkunitEntry> workunits;
+  std::map<ResultId, ResultEntry> results;
+  // Leased results by deadline; leased workunits by the time they become overdue.
+  std::set<std::pair<TimePoint, ResultId>> deadlines;
+  std::set<std::pair<TimePoint, WorkunitId>> alarms;
+  // Hosts that asked for more than they got.
+  std::set<HostId> asking;
+  // Trusted and not detached.
+  std::set<HostId> trusted;
+  BlobReferences blobs;
+  // Pass of the job served last: where a job that had nothing to give starts again.
+  double virtual_time = 0;
+  std::uint64_t last_workunit = 0;
+  std::uint64_t last_result = 0;
+  std::uint64_t last_job = 0;
+  std::uint64_t last_host = 0;
+
+  JobEntry& job(JobId id);
+  HostEntry& host(HostId id);
+  WorkunitEntry& workunit(WorkunitId id);
+  ResultEntry& result(ResultId id);
+  // Makes the entry when there is none.
+  ContributionEntry& contribution(JobEntry& job, HostId host);
+  // Unknown speed when the host never worked for the job.
+  SpeedEstimate speed(const JobEntry& job, HostId host, WorkKind kind) const;
+
+  // ---- The only places that change states ----
+
+  // A new workunit, waiting.
+  WorkunitEntry& add_workunit(JobEntry& job, WorkunitRow row);
+  void set_state(WorkunitEntry& workunit, WorkunitState state, TimePoint now);
+  // A new result, leased. The workunit becomes leased.
+  ResultEntry& add_result(WorkunitEntry& workunit, HostEntry& host, TimePoint now);
+  // Leaves or takes up a lease; the workunit follows (waits again when its last copy is gone).
+  void set_state(ResultEntry& result, ResultState state, TimePoint now);
+  void set_deadline(ResultEntry& result, TimePoint deadline);
+  // The workunit becomes overdue when its newest copy is.
+  void set_alarm(WorkunitEntry& workunit, JobEntry& job);
+  // Takes a done or dropped workunit and its results out of memory; hosts remember their results.
+  void forget(WorkunitId id);
+  void set_state(JobEntry& job, JobState state, std::string reason, TimePoint now);
+
+  // ---- What to store and to do ----
+
+  void changed(const JobEntry& job) { changed_jobs_.insert(job.row.id); }
+  void changed(HostEntry& host);
+  void changed(const ContributionEntry& entry);
+  void changed(const WorkunitEntry& entry) { changed_workunits_[entry.row.id] = entry.row; }
+  void changed(const ResultEntry& entry) { changed_results_[entry.row.id] = entry.row; }
+  void store(StepRow row) { changes_.steps.push_back(std::move(row)); }
+  void store(const EvaluationRow& row);
+  void store(const CheckpointRow& row);
+  // The job moved in a way that watchers want to see.
+  void touch(JobEntry& job);
+  // Adds to the job's log; touches the job.
+  void log(JobEntry& job, TimePoint now, std::string text);
+  // Drops a reference to a blob.
+  void release(const Digest& blob);
+  Effects& effects() { return effects_; }
+
+  // Everything since the last call.
+  Changes take_changes();
+  Effects take_effects();
+  // Earliest deadline or alarm.
+  std::optional<TimePoint> wake_at() const;
+
+ private:
+  void clear_alarm(WorkunitEntry& workunit, JobEntry& job);
+
+  std::set<JobId> changed_jobs_;
+  std::set<HostId> changed_hosts_;
+  std::set<std::pair<JobId, HostId>> changed_contributions_;
+  std::map<WorkunitId, WorkunitRow> changed_workunits_;
+  std::map<ResultId, ResultRow> changed_results_;
+  std::map<std::pair<JobId, std::uint64_t>, EvaluationRow> changed_evaluations_;
+  std::map<std::pair<JobId, std::uint64_t>, CheckpointRow> changed_checkpoints_;
+  Changes changes_;
+  Effects effects_;
+};
+
+// Ends leases whose deadline has come and turns rung alarms into overdue workunits.
+void expire_leases(State& state, TimePoint now);
+
+// "host 3 (attic)", for logs.
+std::string host_text(const HostEntry& host);
+
+}  // namespace mh::scheduler

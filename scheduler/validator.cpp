@@ -1,0 +1,260 @@
+// See validator.h.
+#include "scheduler/validator.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "proto/base/check.h"
+#include "scheduler/job_steps.h"
+
+namespace mh::scheduler {
+namespace {
+
+// Longest text of a host that is kept.
+constexpr std::size_t kReasonBytesMax = 512;
+
+ReportVerdict verdict_of(const ResultRow& row) {
+  ReportVerdict verdict;
+  verdict.result = row.id;
+  verdict.reason = row.reason;
+  switch (row.state) {
+    case ResultState::kValid:
+      verdict.verdict = Verdict::kValid;
+      verdict.credit = row.credit;
+      break;
+    case ResultState::kRejected:
+      verdict.verdict = Verdict::kRejected;
+      break;
+    case ResultState::kFailed:
+    case ResultState::kReturned:
+      verdict.verdict = Verdict::kNoted;
+      break;
+    case ResultState::kLeased:
+    case ResultState::kExpired:
+    case ResultState::kObsolete:
+      verdict.verdict = Verdict::kTooLate;
+      verdict.reason = "workunit " + to_string(row.workunit) +
+                       " was finished by another host or its job has ended";
+      break;
+  }
+  return verdict;
+}
+
+ReportVerdict unknown(ResultId id) {
+  ReportVerdict verdict;
+  verdict.result = id;
+  verdict.verdict = Verdict::kUnknown;
+  verdict.reason = "this host has no lease of result " + to_string(id);
+  return verdict;
+}
+
+// Rule 12.
+void blame(State& state, HostEntry& host, TimePoint now) {
+  host.row.lease_quota = std::max<std::uint32_t>(1, host.row.lease_quota / 2);
+  ++host.failures_in_row;
+  host.paused_until = now + failure_pause(state.options, host.failures_in_row);
+  state.changed(host);
+}
+
+// Rule 13.
+bool is_hopeless(const State& state, const WorkunitEntry& workunit, TimePoint now) {
+  if (workunit.hosts_failed.size() >= state.options.failed_hosts_max) return true;
+  if (workunit.failure_count < state.options.failures_max) return false;
+  return std::all_of(state.hosts.begin(), state.hosts.end(), [&](const auto& entry) {
+    const HostEntry& host = entry.second;
+    const bool is_active = !host.row.is_detached &&
+                           host.last_seen + state.options.active_window > now &&
+                           (workunit.row.kind == WorkKind::kGradient || host.row.is_trusted);
+    return !is_active || workunit.hosts_failed.contains(entry.first);
+  });
+}
+
+// A result that was refused or that failed: `to` is kRejected or kFailed.
+void take_failure(State& state, HostEntry& host, ResultEntry& result, ResultState to,
+                  std::string reason, TimePoint now) {
+  JobEntry& job = state.job(result.row.job);
+  WorkunitEntry& workunit = state.workunit(result.row.workunit);
+  const bool is_rejected = to == ResultState::kRejected;
+  if (reason.size() > kReasonBytesMax) reason.resize(kReasonBytesMax);
+  result.row.reason = reason;
+  state.set_state(result, to, now);
+  workunit.hosts_failed.insert(host.row.id);
+  ++workunit.failure_count;
+  ContributionEntry& contribution = state.contribution(job, host.row.id);
+  ++(is_rejected ? host.row.rejected_count : host.row.failed_count);
+  ++(is_rejected ? contribution.row.rejected_count : contribution.row.failed_count);
+  state.changed(contribution);
+  blame(state, host, now);
+  const std::string shard = std::to_string(workunit.row.shard);
+  state.log(job, now,
+            "result " + to_string(result.row.id) + " of shard " + shard + " from " +
+                host_text(host) + (is_rejected ? " is rejected: " : " failed: ") + reason);
+  if (is_hopeless(state, workunit, now)) {
+    end_job(state, job, JobState::kFailed,
+            "shard " + shard + " failed " + std::to_string(workunit.failure_count) + " times on " +
+                std::to_string(workunit.hosts_failed.size()) + " hosts; last: " + reason,
+            now);
+  }
+}
+
+// The coordinator's own screening; empty: nothing is wrong.
+std::string screen(const Report& report, const WorkunitEntry& workunit) {
+  if (report.screening == Screening::kRefused) return report.screening_reason;
+  if (!std::isfinite(report.loss_sum)) return "loss_sum is not a finite number";
+  if (report.correct_count > workunit.sample_count()) {
+    return "correct_count is " + std::to_string(report.correct_count) + ", the workunit has " +
+           std::to_string(workunit.sample_count()) + " samples";
+  }
+  if (workunit.row.kind == WorkKind::kGradient && report.update_digest.is_zero()) {
+    return "update_digest is missing";
+  }
+  return {};
+}
+
+// Rule 5: work that ended now, since the host was last heard of or got it.
+struct Measurement {
+  TimePoint since = TimePoint::max();
+  double gflop = 0;
+  JobId job;
+  WorkKind kind = WorkKind::kGradient;
+};
+
+void measure(State& state, HostEntry& host, const Measurement& work, TimePoint now) {
+  const auto duration = now - std::max(work.since, host.last_report);
+  SpeedEstimate overall{host.row.seconds_per_gflop, host.row.seconds_per_gflop_deviation};
+  overall.add(duration, work.gflop);
+  host.row.seconds_per_gflop = overall.mean;
+  host.row.seconds_per_gflop_deviation = overall.deviation;
+  JobEntry& job = state.job(work.job);
+  state.contribution(job, host.row.id).speed(work.kind).add(duration, work.gflop);
+}
+
+void take_valid(State& state, HostEntry& host, ResultEntry& result, const Report& report,
+                TimePoint now) {
+  JobEntry& job = state.job(result.row.job);
+  WorkunitEntry& workunit = state.workunit(result.row.workunit);
+  const bool is_gradient = workunit.row.kind == WorkKind::kGradient;
+  result.row.update_digest = is_gradient ? report.update_digest : Digest{};
+  result.row.update_bytes = is_gradient ? report.update_bytes : 0;
+  result.row.loss_sum = report.loss_sum;
+  result.row.correct_count = report.correct_count;
+  result.row.compute_ms = report.compute_ms;
+  result.row.credit = workunit.gflop;
+  state.set_state(result, ResultState::kValid, now);
+
+  ++host.row.valid_count;
+  host.row.credit += workunit.gflop;
+  host.row.lease_quota = std::min(state.options.quota_max, host.row.lease_quota + 1);
+  host.failures_in_row = 0;
+  host.paused_until = {};
+  state.changed(host);
+  ContributionEntry& contribution = state.contribution(job, host.row.id);
+  ++contribution.row.valid_count;
+  contribution.row.credit += workunit.gflop;
+  contribution.row.upload_bytes += result.row.update_bytes;
+  if (result.row.is_reissue) ++contribution.row.reissued_count;
+  if (is_gradient) {
+    contribution.row.sample_count += workunit.sample_count();
+    job.rate.add(now, workunit.sample_count());
+  } else {
+    ++contribution.row.evaluation_count;
+  }
+  contribution.last_active = now;
+  state.changed(contribution);
+}
+
+class Judge {
+ public:
+  Judge(State& state, HostEntry& host, TimePoint now) : state_(state), host_(host), now_(now) {}
+
+  ReportVerdict judge(const Report& report) {
+    const auto found = state_.results.find(report.result);
+    if (found == state_.results.end()) return judge_forgotten(report);
+    ResultEntry& result = found->second;
+    if (result.row.host != host_.row.id) return unknown(report.result);
+    if (result.row.state != ResultState::kLeased && result.row.state != ResultState::kExpired) {
+      return repeated(result.row, report);
+    }
+    WorkunitEntry& workunit = state_.workunit(result.row.workunit);
+    if (workunit.row.state == WorkunitState::kDone) return repeated(result.row, report);
+    return judge_open(report, result, workunit);
+  }
+
+  void measure_all() {
+    for (const auto& [key, work] : measurements_) measure(state_, host_, work, now_);
+  }
+
+ private:
+  ReportVerdict judge_forgotten(const Report& report) {
+    const auto known =
+        std::find_if(host_.finished.begin(), host_.finished.end(),
+                     [&](const ResultRow& row) { return row.id == report.result; });
+    if (known == host_.finished.end()) {
+      state_.effects().updates_unused.push_back(report.update_digest);
+      return unknown(report.result);
+    }
+    return repeated(*known, report);
+  }
+
+  ReportVerdict repeated(const ResultRow& row, const Report& report) {
+    if (row.state != ResultState::kValid) {
+      state_.effects().updates_unused.push_back(report.update_digest);
+    }
+    return verdict_of(row);
+  }
+
+  // The workunit is not done: the report decides something.
+  ReportVerdict judge_open(const Report& report, ResultEntry& result, WorkunitEntry& workunit) {
+    const ResultId id = result.row.id;
+    if (report.outcome == Outcome::kSuccess && report.screening != Screening::kMissing) {
+      const std::string wrong = screen(report, workunit);
+      if (wrong.empty()) return take_success(report, result, workunit);
+      state_.effects().updates_unused.push_back(report.update_digest);
+      take_failure(state_, host_, result, ResultState::kRejected, wrong, now_);
+    } else if (report.outcome == Outcome::kFailed) {
+      take_failure(state_, host_, result, ResultState::kFailed, report.error, now_);
+    } else {
+      result.row.reason = report.outcome == Outcome::kSuccess ? "the update is not at the server"
+                                                              : report.error;
+      if (result.row.reason.size() > kReasonBytesMax) result.row.reason.resize(kReasonBytesMax);
+      state_.set_state(result, ResultState::kReturned, now_);
+    }
+    // The job may have ended with it; the row is then in the host's memory.
+    const auto found = state_.results.find(id);
+    return verdict_of(found != state_.results.end() ? found->second.row : host_.finished.back());
+  }
+
+  ReportVerdict take_success(const Report& report, ResultEntry& result, WorkunitEntry& workunit) {
+    Measurement& work = measurements_[{result.row.job, workunit.row.kind}];
+    work.since = std::min(work.since, result.row.leased);
+    work.gflop += workunit.gflop;
+    work.job = result.row.job;
+    work.kind = workunit.row.kind;
+    take_valid(state_, host_, result, report, now_);
+    const ReportVerdict verdict = verdict_of(result.row);
+    // May end an evaluation and with it forget the workunit: nothing of it is used after this.
+    workunit_done(state_, state_.job(result.row.job), workunit, result, now_);
+    return verdict;
+  }
+
+  State& state_;
+  HostEntry& host_;
+  TimePoint now_;
+  std::map<std::pair<JobId, WorkKind>, Measurement> measurements_;
+};
+
+}  // namespace
+
+std::vector<ReportVerdict> judge_reports(State& state, HostEntry& host,
+                                         const std::vector<Report>& reports, TimePoint now) {
+  std::vector<ReportVerdict> verdicts;
+  if (reports.empty()) return verdicts;
+  Judge judge(state, host, now);
+  verdicts.reserve(reports.size());
+  for (const Report& report : reports) verdicts.push_back(judge.judge(report));
+  judge.measure_all();
+  host.last_report = now;
+  return verdicts;
+}
+
+}  // namespace mh::scheduler
