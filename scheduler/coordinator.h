@@ -66,8 +66,8 @@
 //     The next step's workunits are made by step_completed(). Parameters that are not finite fail
 //     the job.
 // 15. Evaluations run beside training, on a checkpoint kept for them. At most evaluations_pending_max
-//     wait; beyond that the oldest that no host has begun is skipped, never the last one. A job ends
-//     when its last step and its last evaluation are done.
+//     wait; beyond that the oldest that no host has begun (else the oldest) is skipped, never the last
+//     one. A job ends when its last step and its last evaluation are done.
 //     Rationale: without a trusted host training goes on and storage stays bounded.
 // 16. Kept checkpoints: the newest checkpoints_kept, the best, every checkpoint_every-th, those with a
 //     pending evaluation. Blobs are counted by reference, over all jobs.

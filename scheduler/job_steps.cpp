@@ -63,20 +63,21 @@ void skip_evaluation(State& state, JobEntry& job, std::uint64_t step, TimePoint 
   job.evaluations.erase(step);
 }
 
-// Rule 15: the oldest that no host has begun makes room.
+// Rule 15: the oldest that no host has begun makes room, else the oldest.
 void limit_evaluations(State& state, JobEntry& job, TimePoint now) {
   if (job.evaluations.size() < state.options.evaluations_pending_max) return;
-  for (const auto& [step, evaluation] : job.evaluations) {
-    const bool is_begun = std::any_of(
-        evaluation.workunits.begin(), evaluation.workunits.end(),
-        [&](WorkunitId id) { return !state.workunit(id).results.empty(); });
-    if (is_begun) continue;
-    state.log(job, now,
-              "evaluation of step " + std::to_string(step) + " is skipped: " +
-                  std::to_string(job.evaluations.size()) + " evaluations wait for a trusted host");
-    skip_evaluation(state, job, step, now);
-    return;
-  }
+  const auto is_untouched = [&](const auto& entry) {
+    const std::vector<WorkunitId>& ids = entry.second.workunits;
+    return std::all_of(ids.begin(), ids.end(),
+                       [&](WorkunitId id) { return state.workunit(id).results.empty(); });
+  };
+  auto skipped = std::find_if(job.evaluations.begin(), job.evaluations.end(), is_untouched);
+  if (skipped == job.evaluations.end()) skipped = job.evaluations.begin();
+  const std::uint64_t step = skipped->first;
+  state.log(job, now,
+            "evaluation of step " + std::to_string(step) + " is skipped: " +
+                std::to_string(job.evaluations.size()) + " evaluations wait for trusted hosts");
+  skip_evaluation(state, job, step, now);
 }
 
 void begin_evaluation(State& state, JobEntry& job, TimePoint now) {
