@@ -43,6 +43,13 @@ class RandomCoordinator : public CoordinatorTest {
       check_account();
     }
     if (!HasFailure()) drain();
+    for (const auto& [id, result] : store.results) {
+      ++reached[static_cast<int>(result.state)];
+      if (result.is_reissue) ++reached_reissue;
+    }
+    for (const auto& [key, row] : store.evaluations) {
+      reached_skip = reached_skip || row.state == EvaluationState::kSkipped;
+    }
   }
 
   void choose_options() {
@@ -80,10 +87,7 @@ class RandomCoordinator : public CoordinatorTest {
         tick();
         return;
       case 1:
-        restart();
-        ready.clear();
-        note_ready();
-        return;
+        return restart_and_compare();
       case 2:
         // The client loses its memory.
         host.held.clear();
@@ -106,6 +110,34 @@ class RandomCoordinator : public CoordinatorTest {
         return aggregate();
       default:
         return talk(host);
+    }
+  }
+
+  // What a restarted coordinator says must be what the old one said.
+  void restart_and_compare() {
+    const auto jobs_before = coordinator->jobs(now);
+    const auto hosts_before = coordinator->hosts();
+    const auto blobs_before = coordinator->referenced_blobs();
+    restart();
+    ready.clear();
+    note_ready();
+    EXPECT_EQ(coordinator->referenced_blobs(), blobs_before);
+    for (const JobView& before : jobs_before) {
+      const JobView after = view(before.row.id);
+      EXPECT_EQ(after.row, before.row);
+      EXPECT_EQ(after.workunit_count, before.workunit_count);
+      EXPECT_EQ(after.workunit_done_count, before.workunit_done_count);
+      ASSERT_EQ(after.last_evaluation.has_value(), before.last_evaluation.has_value());
+      ASSERT_EQ(after.best_evaluation.has_value(), before.best_evaluation.has_value());
+      if (before.last_evaluation) {
+        EXPECT_EQ(after.last_evaluation->step, before.last_evaluation->step);
+        EXPECT_EQ(after.best_evaluation->step, before.best_evaluation->step);
+      }
+    }
+    for (const HostView& before : hosts_before) {
+      const HostView after = coordinator->host(before.id).value();
+      EXPECT_EQ(after.row, before.row);
+      EXPECT_EQ(after.lease_count, before.lease_count);
     }
   }
 
@@ -274,6 +306,11 @@ class RandomCoordinator : public CoordinatorTest {
     EXPECT_EQ(coordinator->running_job_count(), 0u) << "a job makes no progress";
   }
 
+  // How often results ended in each state, over all seeds of this process.
+  static inline std::map<int, int> reached;
+  static inline int reached_reissue = 0;
+  static inline bool reached_skip = false;
+
   Philox4x32 random{0};
   std::vector<RandomHost> hosts;
   std::vector<JobId> jobs;
@@ -292,6 +329,27 @@ TEST_P(RandomSeeds, KeepEveryInvariantAndEndEveryJob) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Coordinator, RandomSeeds, testing::Range(1, 61));
+
+// A random test that never gets anywhere proves nothing.
+TEST_F(RandomCoordinator, ReachesEveryKindOfEnd) {
+  for (std::uint64_t seed = 1001; seed <= 1020; ++seed) {
+    SCOPED_TRACE("MH_SEED=" + std::to_string(seed));
+    store = {};
+    hosts.clear();
+    jobs.clear();
+    ready.clear();
+    account = {};
+    run(seed, 400);
+  }
+  EXPECT_GT(reached[static_cast<int>(ResultState::kValid)], 1'000);
+  for (const ResultState state :
+       {ResultState::kRejected, ResultState::kFailed, ResultState::kReturned,
+        ResultState::kExpired, ResultState::kObsolete}) {
+    EXPECT_GT(reached[static_cast<int>(state)], 10) << static_cast<int>(state);
+  }
+  EXPECT_GT(reached_reissue, 100);
+  EXPECT_TRUE(reached_skip);
+}
 
 }  // namespace
 }  // namespace mh::scheduler
