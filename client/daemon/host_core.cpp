@@ -64,7 +64,11 @@ Actions HostCore::exchange_done(TimePoint now, Channel channel, const ExchangeRe
   if (channel == Channel::kPoll && exchange.asked_for_work) {
     no_work_reason_ = reply.assignments.empty() ? reply.no_work_reason : std::string();
     exchange.next_at = now;
-    if (reply.assignments.empty()) {
+    if (!reply.revoked.empty()) {
+      // A parked poll lists results that were reported meanwhile: it comes back with "revoked". The
+      // next one must not list them again, so it waits for the verdict on its way, no longer.
+      exchange.waits_for_report = true;
+    } else if (reply.assignments.empty()) {
       const auto fifth = static_cast<std::uint64_t>(reply.backoff.count()) / 5;
       exchange.next_at += std::max(kPollGapLeast, reply.backoff) +
                           milliseconds(static_cast<std::int64_t>(random_.below(fifth + 1)));
@@ -337,7 +341,8 @@ void HostCore::advance_report(TimePoint now) {
 }
 
 void HostCore::advance_poll(TimePoint now) {
-  if (poll_.is_under_way) return;
+  if (poll_.is_under_way || (poll_.waits_for_report && report_.is_under_way)) return;
+  poll_.waits_for_report = false;
   const std::uint32_t uncomputed = uncomputed_count();
   ExchangeCall call;
   if (accepts_work() && trainer_state_ == TrainerState::kReady &&

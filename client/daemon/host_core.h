@@ -157,6 +157,7 @@ class HostCore {
     bool is_under_way = false;
     bool is_cancelled = false;
     bool asked_for_work = false;
+    bool waits_for_report = false;
     TimePoint next_at{};
     std::vector<ResultId> reported;
   };

@@ -140,6 +140,8 @@ struct StartTrainer {};
 struct StopTrainer {};
 struct SendCompute {
   Assignment assignment;
+  /// The blobs it reads: most recently used from now on.
+  std::vector<Digest> inputs;
 };
 struct SendCancel {
   ResultId result;

@@ -101,7 +101,9 @@ void HostCore::advance_work(TimePoint now) {
         computing_count < options_.queue_length) {
       work.state = WorkState::kComputing;
       ++computing_count;
-      actions_.push_back(SendCompute{work.assignment});
+      std::vector<Digest> inputs;
+      for (const auto& [digest, kind] : work.inputs) inputs.push_back(digest);
+      actions_.push_back(SendCompute{work.assignment, std::move(inputs)});
     }
     if (work.state == WorkState::kUploading && !work.is_under_way &&
         is_due(now, std::max(work.retry_at, server_retry_at_))) {

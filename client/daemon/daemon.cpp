@@ -1,0 +1,388 @@
+// See daemon.h.
+#include "client/daemon/daemon.h"
+
+#include <unistd.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <csignal>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "client/daemon/blob_fetcher.h"
+#include "client/daemon/control_socket.h"
+#include "client/daemon/host_core.h"
+#include "client/daemon/host_description.h"
+#include "client/daemon/status_text.h"
+#include "client/daemon/trainer_process.h"
+#include "client/daemon/wire.h"
+#include "client/daemon/work_records.h"
+#include "proto/base/build_info.h"
+#include "proto/base/log.h"
+#include "proto/base/random.h"
+
+namespace mh::client {
+namespace asio = boost::asio;
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr std::string_view kExchange = "/manyhands.v1.WorkService/Exchange";
+// The server holds a call for at most 25 s; the rest is for the way.
+constexpr seconds kCallMargin(15);
+// LibTorch from a slow disk, a CUDA context: minutes, not hours.
+constexpr seconds kTrainerStartMax(300);
+// A trainer that computes says so every half second, but a large micro-batch may take longer.
+constexpr seconds kTrainerSilenceMax(900);
+constexpr seconds kWatchInterval(15);
+
+std::uint64_t random_seed() {
+  const std::vector<std::byte> bytes = secure_random_bytes(sizeof(std::uint64_t));
+  std::uint64_t seed = 0;
+  std::memcpy(&seed, bytes.data(), sizeof seed);
+  return seed;
+}
+
+HostCoreOptions core_options() {
+  HostCoreOptions options;
+  options.seed = random_seed();
+  return options;
+}
+
+net::HttpClientOptions client_options(const ClientState& state) {
+  net::HttpClientOptions options;
+  options.bearer_token = state.host_secret;
+  options.user_agent = "manyhands-client/" + std::string(kVersion);
+  return options;
+}
+
+class Daemon {
+ public:
+  Daemon(const DaemonOptions& options, const ClientState& state, const net::Url& server);
+  Status run();
+
+ private:
+  void perform(Actions actions);
+  void arm_timer();
+  void act(const StartExchange& action);
+  void act(const CancelExchange& action);
+  void act(const StartDownload& action) { fetcher_.start(action); }
+  void act(const DropBlob& action) { cache_.remove(action.digest); }
+  void act(const StartTrainer&);
+  void act(const StopTrainer&) { trainer_.reset(); }
+  void act(const SendCompute& action);
+  void act(const SendCancel& action);
+  void act(const KeepRecord& action);
+  void act(const DropRecord& action) { records_.drop(action.result); }
+  void act(const StartUpload& action);
+  void act(const Log& action);
+  void act(const Exit&) { io_.stop(); }
+
+  asio::awaitable<void> exchange(Channel channel, ExchangeCall call);
+  asio::awaitable<void> upload(StartUpload action);
+  void take_message(TrainerMessage message);
+  void trainer_ended(std::string how);
+  void wait_for_signal();
+  void watch_trainer();
+  std::string answer(const std::string& verb);
+  void set_paused(bool is_paused);
+  nlohmann::ordered_json status() const;
+  static TimePoint now() { return SystemClock().now(); }
+  net::HttpClient& client(Channel channel) {
+    return channel == Channel::kPoll ? poll_client_ : report_client_;
+  }
+
+  // Constant after construction.
+  const DaemonOptions options_;
+  const net::Url server_;
+  const TrainerFolders folders_;
+  const TrainerCommand trainer_command_;
+  // On the one thread.
+  ClientState state_;
+  asio::io_context io_{1};
+  HostCore core_;
+  WorkCache cache_;
+  WorkRecords records_;
+  net::HttpClient poll_client_;
+  net::HttpClient report_client_;
+  net::HttpClient upload_client_;
+  BlobFetcher fetcher_;
+  std::optional<TrainerProcess> trainer_;
+  bool is_trainer_ready_ = false;
+  std::chrono::steady_clock::time_point trainer_heard_{};
+  asio::steady_timer timer_{io_};
+  asio::steady_timer watch_timer_{io_};
+  asio::signal_set signals_{io_, SIGTERM, SIGINT, SIGHUP};
+};
+
+TrainerCommand trainer_command(const DaemonOptions& options) {
+  const std::uint32_t threads = options.threads == 0 ? cpu_count() : options.threads;
+  return {.program = options.trainer,
+          .arguments = {"serve", "--device", options.device, "--threads", std::to_string(threads)},
+          .nice_increment = options.nice_increment,
+          .is_idle_class = options.is_idle_class};
+}
+
+Daemon::Daemon(const DaemonOptions& options, const ClientState& state, const net::Url& server)
+    : options_(options),
+      server_(server),
+      folders_{options.folder.cache(), options.folder.work()},
+      trainer_command_(trainer_command(options)),
+      state_(state),
+      core_(core_options()),
+      cache_(options.folder.cache(), options.cache_bytes_max),
+      records_(options.folder.work(), state.host),
+      poll_client_(io_.get_executor(), server, client_options(state)),
+      report_client_(io_.get_executor(), server, client_options(state)),
+      upload_client_(io_.get_executor(), server, client_options(state)),
+      fetcher_(io_.get_executor(), server, client_options(state), cache_,
+               {.on_done =
+                    [this](const Digest& digest, const ManifestChunks* manifest) {
+                      perform(core_.download_done(now(), digest, manifest));
+                    },
+                .on_failed =
+                    [this](const Digest& digest, const Error& error) {
+                      perform(core_.download_failed(now(), digest, error));
+                    },
+                .is_needed = [this](const Digest& digest) { return core_.is_needed(digest); },
+                .on_evicted = [this](const Digest& digest) { core_.blob_evicted(digest); }}) {}
+
+Status Daemon::run() {
+  auto control = ControlServer::start(io_.get_executor(), options_.folder.socket(),
+                                      [this](const std::string& verb) { return answer(verb); });
+  if (!control.has_value()) return control.error();
+  core_.set_present(cache_.digests());
+  for (auto& [digest, chunks] : find_manifests(cache_)) core_.add_manifest(digest, std::move(chunks));
+  log_info("client started", {{"server", server_.text()},
+                              {"host", state_.host},
+                              {"name", state_.name},
+                              {"folder", options_.folder.root.string()}});
+  wait_for_signal();
+  watch_trainer();
+  perform(core_.start(now(), records_.recover(), state_.is_paused));
+  io_.run();
+  trainer_.reset();
+  log_info("client stopped");
+  return {};
+}
+
+void Daemon::perform(Actions actions) {
+  for (const Action& action : actions) {
+    std::visit([this](const auto& one) { act(one); }, action);
+  }
+  arm_timer();
+}
+
+void Daemon::arm_timer() {
+  const auto wake_at = core_.wake_at();
+  if (!wake_at) {
+    timer_.cancel();
+    return;
+  }
+  timer_.expires_after(std::max(milliseconds(0), *wake_at - now()) + milliseconds(1));
+  timer_.async_wait([this](boost::system::error_code cancelled) {
+    if (!cancelled) perform(core_.timer(now()));
+  });
+}
+
+// --- The server. ---
+
+void Daemon::act(const StartExchange& action) {
+  asio::co_spawn(io_, exchange(action.channel, action.call), asio::detached);
+}
+
+void Daemon::act(const CancelExchange& action) { client(action.channel).close(); }
+
+asio::awaitable<void> Daemon::exchange(Channel channel, ExchangeCall call) {
+  v1::ExchangeRequest request = to_message(call);
+  if (call.with_description) {
+    const TrainerReady& known = core_.status().trainer;
+    TrainerReady claim = known;
+    if (claim.threads == 0) claim = {options_.device, cpu_model(), options_.threads, ""};
+    *request.mutable_description() = describe_host(state_.name, claim);
+  }
+  net::CallOptions call_options;
+  call_options.timeout = call.wait + kCallMargin;
+  std::string method(kExchange);
+  auto response = co_await client(channel).call<v1::ExchangeResponse>(
+      std::move(method), std::move(request), std::move(call_options));
+  if (response.has_value()) {
+    perform(core_.exchange_done(now(), channel, from_message(*response)));
+  } else {
+    perform(core_.exchange_failed(now(), channel, response.error()));
+  }
+}
+
+void Daemon::act(const StartUpload& action) {
+  asio::co_spawn(io_, upload(action), asio::detached);
+}
+
+asio::awaitable<void> Daemon::upload(StartUpload action) {
+  auto path = records_.update_path(action.result);
+  auto report = co_await upload_client_.upload(std::move(path), action.digest);
+  if (report.has_value()) {
+    perform(core_.upload_done(now(), action.result));
+  } else {
+    perform(core_.upload_failed(now(), action.result, report.error()));
+  }
+}
+
+// --- The trainer. ---
+
+void Daemon::act(const StartTrainer&) {
+  is_trainer_ready_ = false;
+  trainer_heard_ = std::chrono::steady_clock::now();
+  TrainerHandlers handlers;
+  handlers.on_message = [this](TrainerMessage message) { take_message(std::move(message)); };
+  handlers.on_ended = [this](std::string how) { trainer_ended(std::move(how)); };
+  auto started = TrainerProcess::start(io_.get_executor(), trainer_command_, std::move(handlers));
+  if (started.has_value()) {
+    trainer_.emplace(*std::move(started));
+    return;
+  }
+  // Not from within perform(): the core is told when its present actions are all carried out.
+  asio::post(io_, [this, how = started.error().message] { trainer_ended(how); });
+}
+
+void Daemon::trainer_ended(std::string how) {
+  trainer_.reset();
+  perform(core_.trainer_ended(now(), std::move(how)));
+}
+
+void Daemon::act(const SendCompute& action) {
+  for (const Digest& digest : action.inputs) cache_.touch(digest);
+  trainer_heard_ = std::chrono::steady_clock::now();
+  if (trainer_) trainer_->send(compute_frame(action.assignment, folders_));
+}
+
+void Daemon::act(const SendCancel& action) {
+  if (trainer_) trainer_->send(cancel_frame(action.result));
+}
+
+void Daemon::take_message(TrainerMessage message) {
+  trainer_heard_ = std::chrono::steady_clock::now();
+  if (auto* ready = std::get_if<TrainerReady>(&message)) {
+    is_trainer_ready_ = true;
+    perform(core_.trainer_ready(now(), std::move(*ready)));
+  } else if (const auto* progress = std::get_if<TrainerProgress>(&message)) {
+    perform(core_.trainer_progress(progress->result, progress->samples_done));
+  } else if (const auto* done = std::get_if<TrainerDone>(&message)) {
+    perform(core_.trainer_done(now(), *done));
+  } else if (auto* failure = std::get_if<TrainerFailure>(&message)) {
+    perform(core_.trainer_failed(now(), failure->result, std::move(failure->error)));
+  }
+}
+
+// Ends a trainer that hangs; the core gives its work to the next one.
+void Daemon::watch_trainer() {
+  watch_timer_.expires_after(kWatchInterval);
+  watch_timer_.async_wait([this](boost::system::error_code cancelled) {
+    if (cancelled) return;
+    const auto silence = std::chrono::steady_clock::now() - trainer_heard_;
+    const bool is_computing = core_.status().activity == "computing";
+    if (trainer_ && ((!is_trainer_ready_ && silence > kTrainerStartMax) ||
+                     (is_computing && silence > kTrainerSilenceMax))) {
+      log_warn("the trainer has said nothing for too long: ending it");
+      trainer_->kill();
+    }
+    watch_trainer();
+  });
+}
+
+// --- Records, log, signals, verbs. ---
+
+void Daemon::act(const KeepRecord& action) {
+  const Status kept = records_.keep(action.report);
+  if (!kept.has_value())
+    log_warn("a finished result cannot be recorded; it is delivered all the same",
+             {{"result", action.report.result}, {"why", kept.error().message}});
+}
+
+void Daemon::act(const Log& action) {
+  const LogLevel level = action.severity == Severity::kInfo      ? LogLevel::kInfo
+                         : action.severity == Severity::kWarning ? LogLevel::kWarning
+                                                                 : LogLevel::kError;
+  log(level, action.text, {});
+}
+
+void Daemon::wait_for_signal() {
+  signals_.async_wait([this](boost::system::error_code cancelled, int) {
+    if (cancelled) return;
+    // The second one ends the process at once; that is safe, too.
+    std::signal(SIGTERM, SIG_DFL);
+    std::signal(SIGINT, SIG_DFL);
+    perform(core_.stop(now()));
+  });
+}
+
+void Daemon::set_paused(bool is_paused) {
+  state_.is_paused = is_paused;
+  const Status saved = save_state(options_.folder, state_);
+  if (!saved.has_value()) log_warn("the pause is not kept: " + saved.error().message);
+}
+
+nlohmann::ordered_json Daemon::status() const {
+  nlohmann::ordered_json json = status_json(core_.status());
+  json["server"] = server_.text();
+  json["host_id"] = state_.host.value();
+  json["name"] = state_.name;
+  json["cache_bytes"] = cache_.bytes();
+  json["cache_bytes_max"] = cache_.bytes_max();
+  json["bytes_down"] = fetcher_.bytes_received() + poll_client_.bytes_received() +
+                       report_client_.bytes_received();
+  json["bytes_up"] =
+      upload_client_.bytes_sent() + poll_client_.bytes_sent() + report_client_.bytes_sent();
+  json["pid"] = ::getpid();
+  json["version"] = kVersion;
+  return json;
+}
+
+std::string Daemon::answer(const std::string& verb) {
+  if (verb == "pause") {
+    set_paused(true);
+    perform(core_.pause(now()));
+  } else if (verb == "resume") {
+    set_paused(false);
+    perform(core_.resume(now()));
+  } else if (verb == "finish") {
+    asio::post(io_, [this] { perform(core_.finish(now())); });
+  } else if (verb == "stop") {
+    asio::post(io_, [this] { perform(core_.stop(now())); });
+  } else if (verb != "status") {
+    const nlohmann::json refusal = {{"ok", false}, {"error", "unknown verb '" + verb + "'"}};
+    return refusal.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  }
+  nlohmann::ordered_json json = {{"ok", true}};
+  json.update(status());
+  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+}  // namespace
+
+Status run_daemon(const DaemonOptions& options, const ClientState& state) {
+  MH_TRY(const net::Url server, net::parse_url(state.server));
+  std::signal(SIGPIPE, SIG_IGN);
+  Daemon daemon(options, state, server);
+  return daemon.run();
+}
+
+Result<std::filesystem::path> find_trainer(const std::string& flag) {
+  std::error_code error;
+  std::filesystem::path path = flag;
+  const char* environment = std::getenv("MANYHANDS_TRAINER");
+  if (path.empty() && environment != nullptr) path = environment;
+  if (path.empty())
+    path = std::filesystem::read_symlink("/proc/self/exe", error).parent_path() / "manyhands-trainer";
+  if (std::filesystem::is_regular_file(path, error) && ::access(path.c_str(), X_OK) == 0)
+    return std::filesystem::absolute(path, error);
+  return fail(Errc::kInvalidArgument,
+              "no trainer program at " + path.string() +
+                  ": install manyhands-trainer beside this program, or give --trainer PATH");
+}
+
+}  // namespace mh::client

@@ -1,0 +1,39 @@
+// The shell of the volunteer's client: carries out what the host core decides. One thread, one
+// io_context; connections to the server, the cache, the trainer process, the control socket and
+// the signals are its business, decisions are not.
+//
+//   events (replies, trainer, verbs, timer) ─▶ HostCore ─▶ actions ─▶ perform()
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "client/daemon/client_state.h"
+#include "proto/base/result.h"
+
+namespace mh::client {
+
+struct DaemonOptions {
+  ClientFolder folder;
+  /// "auto", "cpu" or "cuda:N".
+  std::string device = "auto";
+  /// Of the trainer; 0: one a processor.
+  std::uint32_t threads = 0;
+  std::uint64_t cache_bytes_max = 10'000'000'000;
+  std::filesystem::path trainer;
+  /// Niceness of the trainer, 0 to 19.
+  int nice_increment = 19;
+  /// Run the trainer only when nothing else wants the CPU.
+  bool is_idle_class = false;
+};
+
+/// Runs until the volunteer stops it (SIGTERM, SIGINT, `finish`, `detach`). Requires: the folder's
+/// lock is held. Errors: kInternal and others that keep it from starting.
+Status run_daemon(const DaemonOptions& options, const ClientState& state);
+
+/// The trainer: `flag` if not empty, else MANYHANDS_TRAINER, else manyhands-trainer beside this
+/// program. Errors: kInvalidArgument (not an executable file; says what to do).
+Result<std::filesystem::path> find_trainer(const std::string& flag);
+
+}  // namespace mh::client

@@ -1,0 +1,233 @@
+// See trainer_process.h.
+#include "client/daemon/trainer_process.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <cstring>
+#include <deque>
+
+#include "proto/base/file.h"
+
+namespace mh::client {
+namespace asio = boost::asio;
+namespace {
+
+constexpr std::size_t kReadBytes = 16 * 1024;
+
+struct Pipe {
+  UniqueFd read_end;
+  UniqueFd write_end;
+};
+
+Result<Pipe> make_pipe() {
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return errno_error("cannot make", "a pipe", errno);
+  return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+// In the child, between fork and exec: only calls that are safe there.
+[[noreturn]] void become_trainer(const TrainerCommand& command, char* const* arguments, int input,
+                                 int output, int error_pipe, pid_t parent) {
+  ::setpgid(0, 0);
+  // The trainer must not outlive the daemon, even if that is killed with kill -9.
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::_exit(127);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::signal(SIGPIPE, SIG_DFL);
+  ::dup2(input, STDIN_FILENO);
+  ::dup2(output, STDOUT_FILENO);
+  if (command.nice_increment > 0 && ::nice(command.nice_increment) == -1) errno = 0;
+  if (command.is_idle_class) {
+    sched_param parameters{};
+    ::sched_setscheduler(0, SCHED_IDLE, &parameters);
+  }
+  ::execv(arguments[0], arguments);
+  const int problem = errno;
+  if (::write(error_pipe, &problem, sizeof problem) < 0) ::_exit(126);
+  ::_exit(127);
+}
+
+std::string describe_end(int status) {
+  if (WIFEXITED(status)) return "exit code " + std::to_string(WEXITSTATUS(status));
+  if (!WIFSIGNALED(status)) return "status " + std::to_string(status);
+  const int signal_number = WTERMSIG(status);
+  const char* name = ::sigdescr_np(signal_number);
+  return "signal " + std::to_string(signal_number) +
+         (name == nullptr ? "" : std::string(" (") + name + ")");
+}
+
+}  // namespace
+
+struct TrainerProcess::Impl {
+  Impl(asio::any_io_executor executor, TrainerHandlers the_handlers)
+      : handlers(std::move(the_handlers)), input(executor), output(executor), process(executor) {}
+
+  // Constant after start().
+  TrainerHandlers handlers;
+  pid_t pid = 0;
+  // On the one thread.
+  asio::posix::stream_descriptor input;    // the trainer's stdin
+  asio::posix::stream_descriptor output;   // the trainer's stdout
+  asio::posix::stream_descriptor process;  // pidfd
+  std::deque<std::string> queue;
+  std::string problem;
+  bool is_writing = false;
+  bool is_muted = false;
+  bool is_reaped = false;
+  bool is_drained = false;
+  int wait_status = 0;
+
+  void kill_group() {
+    // The pid is ours until it has been reaped; afterwards nothing of the group may remain anyway.
+    if (!is_reaped) ::kill(-pid, SIGKILL);
+  }
+
+  static asio::awaitable<void> read_all(std::shared_ptr<Impl> self) {
+    FrameCutter cutter;
+    std::array<char, kReadBytes> bytes;
+    boost::system::error_code error;
+    while (self->problem.empty()) {
+      auto token = asio::redirect_error(asio::use_awaitable, error);
+      const auto buffer = asio::buffer(bytes);
+      const std::size_t count = co_await self->output.async_read_some(buffer, token);
+      if (error) break;
+      cutter.add(std::string_view(bytes.data(), count));
+      self->take_frames(cutter);
+    }
+    // Whoever closed its stdout or sent nonsense is of no more use.
+    self->kill_group();
+    self->is_drained = true;
+    self->end_if_over();
+  }
+
+  void take_frames(FrameCutter& cutter) {
+    while (problem.empty()) {
+      auto frame = cutter.next();
+      if (frame.has_value() && !frame->has_value()) return;
+      auto message = frame.has_value() ? parse_trainer_message(**frame)
+                                       : Result<TrainerMessage>(frame.error());
+      if (!message.has_value()) {
+        problem = message.error().message;
+        return;
+      }
+      if (!is_muted) handlers.on_message(*std::move(message));
+    }
+  }
+
+  static asio::awaitable<void> reap(std::shared_ptr<Impl> self) {
+    boost::system::error_code error;
+    auto token = asio::redirect_error(asio::use_awaitable, error);
+    co_await self->process.async_wait(asio::posix::stream_descriptor::wait_read, token);
+    ::kill(-self->pid, SIGKILL);  // What it may have started.
+    while (::waitpid(self->pid, &self->wait_status, 0) < 0 && errno == EINTR) {
+    }
+    self->is_reaped = true;
+    self->end_if_over();
+  }
+
+  void end_if_over() {
+    if (!is_reaped || !is_drained) return;
+    boost::system::error_code ignored;
+    input.close(ignored);
+    if (is_muted) return;
+    is_muted = true;
+    handlers.on_ended(problem.empty() ? describe_end(wait_status) : problem);
+  }
+
+  static asio::awaitable<void> write_all(std::shared_ptr<Impl> self) {
+    boost::system::error_code error;
+    while (!self->queue.empty() && !error) {
+      const std::string frame = std::move(self->queue.front());
+      self->queue.pop_front();
+      auto token = asio::redirect_error(asio::use_awaitable, error);
+      const auto buffer = asio::buffer(frame);
+      co_await asio::async_write(self->input, buffer, token);
+    }
+    self->is_writing = false;
+  }
+};
+
+Result<TrainerProcess> TrainerProcess::start(asio::any_io_executor executor,
+                                             const TrainerCommand& command,
+                                             TrainerHandlers handlers) {
+  MH_TRY(Pipe input, make_pipe());
+  MH_TRY(Pipe output, make_pipe());
+  MH_TRY(Pipe problem, make_pipe());
+  // Everything that allocates comes before the fork.
+  std::string program = command.program.string();
+  std::vector<std::string> words = command.arguments;
+  std::vector<char*> arguments = {program.data()};
+  for (std::string& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  const pid_t parent = ::getpid();
+  const pid_t pid = ::fork();
+  if (pid < 0) return errno_error("cannot fork for", command.program, errno);
+  if (pid == 0)
+    become_trainer(command, arguments.data(), input.read_end.get(), output.write_end.get(),
+                   problem.write_end.get(), parent);
+  ::setpgid(pid, pid);  // Both sides do it: whichever comes first.
+  problem.write_end.reset();
+  int error_number = 0;
+  if (::read(problem.read_end.get(), &error_number, sizeof error_number) > 0) {
+    ::waitpid(pid, nullptr, 0);
+    return errno_error("cannot start the trainer", command.program, error_number);
+  }
+  UniqueFd process(::pidfd_open(pid, 0));
+  if (!process.is_open()) {
+    const int why = errno;
+    ::kill(-pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
+    return errno_error("cannot watch the trainer", command.program, why);
+  }
+  auto impl = std::make_shared<Impl>(executor, std::move(handlers));
+  impl->pid = pid;
+  impl->input.assign(input.write_end.release());
+  impl->output.assign(output.read_end.release());
+  impl->process.assign(process.release());
+  asio::co_spawn(executor, Impl::read_all(impl), asio::detached);
+  asio::co_spawn(executor, Impl::reap(impl), asio::detached);
+  return TrainerProcess(std::move(impl));
+}
+
+TrainerProcess::TrainerProcess(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+TrainerProcess::TrainerProcess(TrainerProcess&&) noexcept = default;
+TrainerProcess& TrainerProcess::operator=(TrainerProcess&& other) noexcept {
+  std::swap(impl_, other.impl_);
+  return *this;
+}
+
+TrainerProcess::~TrainerProcess() {
+  if (!impl_) return;
+  impl_->is_muted = true;
+  impl_->kill_group();
+}
+
+void TrainerProcess::send(std::string frame) {
+  if (impl_->is_drained) return;
+  impl_->queue.push_back(std::move(frame));
+  if (std::exchange(impl_->is_writing, true)) return;
+  const auto executor = impl_->input.get_executor();
+  asio::co_spawn(executor, Impl::write_all(impl_), asio::detached);
+}
+
+void TrainerProcess::kill() { impl_->kill_group(); }
+
+int TrainerProcess::pid() const { return impl_->pid; }
+
+}  // namespace mh::client
