@@ -1,13 +1,13 @@
 // The first values of parameters, the same bits on every machine.
 //
-// Element e of parameter tensor i is a function of (job seed, i, e) alone: a word of Philox, keyed by
-// derive_key(seed, "first"), at counter (e / 4, i). Uniform and normal deviates come from proto/base/random, which
-// uses only operations that IEEE 754 rounds exactly; libm's log and cos, and torch's own generators, differ in the last
-// bit between C libraries and vector units. Scales (1 / sqrt(fan_in), …) keep to the same operations.
+// Element e of parameter tensor i is a function of (job seed, i, e) alone: Philox, keyed by derive_key(seed, "first"),
+// stream i. Uniform and normal deviates come from deviates.h, which uses only operations that IEEE 754 rounds exactly.
+// Scales (1 / sqrt(fan_in), …) keep to the same operations.
 #include <algorithm>
 
 #include "proto/base/check.h"
 #include "proto/base/random.h"
+#include "trainer/model/deviates.h"
 #include "trainer/model/model_plan.h"
 
 namespace mh::model {
@@ -20,7 +20,7 @@ constexpr std::uint64_t kFirstValues = 0x7473'7269'66ULL;
 
 void write_initial_parameters(const ModelPlan& plan, std::uint64_t seed, std::span<float> out) {
   MH_CHECK(out.size() == plan.parameter_count);
-  const Philox4x32 generator(seed, kFirstValues);
+  const std::uint64_t key = derive_key(seed, kFirstValues);
   for (std::size_t index = 0; index < plan.parameters.size(); ++index) {
     const ParameterSpec& parameter = plan.parameters[index];
     const auto values = out.subspan(parameter.offset, parameter.count);
@@ -33,10 +33,10 @@ void write_initial_parameters(const ModelPlan& plan, std::uint64_t seed, std::sp
         std::fill(values.begin(), values.end(), 1.0F);
         break;
       case Initialisation::Kind::kUniform:
-        fill_uniform(values, generator, index, -scale, scale);
+        fill_uniform(values, key, index, scale);
         break;
       case Initialisation::Kind::kNormal:
-        fill_normal(values, generator, index, scale);
+        fill_normal(values, key, index, scale);
         break;
     }
   }
