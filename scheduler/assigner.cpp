@@ -2,6 +2,7 @@
 #include "scheduler/assigner.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "proto/base/check.h"
 #include "scheduler/planner.h"
@@ -53,8 +54,7 @@ class Assigner {
 
  private:
   bool is_more_wanted() const {
-    return reply_.assignments.size() < event_.wanted &&
-           host_.leases.size() < host_.row.lease_quota;
+    return reply_.assignments.size() < event_.wanted && host_.leases.size() < host_.row.lease_quota;
   }
 
   bool is_work_waiting() const {
@@ -73,8 +73,8 @@ class Assigner {
       if (reply_.assignments.size() >= event_.wanted) return;
       if (held.contains(id)) continue;
       ResultEntry& result = state_.result(id);
-      const bool is_old =
-          result.last_sent < event_.received && result.last_sent + state_.options.resend_after <= now_;
+      const bool is_old = result.last_sent < event_.received &&
+                          result.last_sent + state_.options.resend_after <= now_;
       if (!is_old && !event_.description) {
         if (result.last_sent < event_.received) {
           retry_no_later(reply_, result.last_sent + state_.options.resend_after);
@@ -146,51 +146,89 @@ class Assigner {
     return nullptr;
   }
 
-  // Rule 10: every less loaded host that would finish it earlier may take one of those that wait.
-  bool is_better_left(const JobEntry& job, const WorkunitEntry& workunit, std::size_t waiting) {
-    if (waiting > state_.asking.size()) return false;
+  // Rule 10: could the other hosts finish all that waits before this one is done with it?
+  bool is_better_left(JobEntry& job, const WorkunitEntry& workunit, std::size_t waiting) {
+    if (waiting > 4 * kCandidatesMax) return false;
+    const std::set<HostId> others = competitors(job);
+    if (waiting >= 2 * (others.size() + 1)) return false;
     const TimePoint own_end = expected_end(host_, job, workunit);
-    std::size_t better = 0;
+    double count = 0;
+    for (const HostId id : others) {
+      const HostEntry& other = state_.host(id);
+      if (!may_compete(other, workunit)) continue;
+      const auto duration = expected_duration(other, job, workunit);
+      const auto left = own_end - expected_free(other, duration);
+      if (left <= duration) continue;
+      count +=
+          std::ceil(static_cast<double>(left.count()) / static_cast<double>(duration.count())) - 1;
+    }
+    return static_cast<double>(waiting) <= count;
+  }
+
+  // Hosts that work for the job or ask for work, without this one.
+  std::set<HostId> competitors(const JobEntry& job) const {
+    std::set<HostId> found;
     std::size_t looked_at = 0;
     for (const HostId id : state_.asking) {
       if (++looked_at > kCandidatesMax) break;
-      const HostEntry& other = state_.host(id);
-      const bool is_able = id != host_.row.id && other.leases.size() < host_.leases.size() + 1 &&
-                           other.last_seen + state_.options.active_window > now_ &&
-                           other.paused_until <= now_ &&
-                           other.leases.size() < other.row.lease_quota &&
-                           (workunit.row.kind == WorkKind::kGradient || other.row.is_trusted);
-      if (is_able && expected_end(other, job, workunit) < own_end) ++better;
+      found.insert(id);
     }
-    return waiting <= better;
+    for (const WorkunitId id : job.leased) {
+      if (++looked_at > 2 * kCandidatesMax) break;
+      for (const ResultId result : state_.workunits.at(id).leases) {
+        found.insert(state_.results.at(result).row.host);
+      }
+    }
+    found.erase(host_.row.id);
+    return found;
   }
 
-  // When the host would be done with the workunit after what it has. A host without measurement is
-  // taken to be as fast as the one that asks, or to need one second.
-  TimePoint expected_end(const HostEntry& host, const JobEntry& job,
-                         const WorkunitEntry& workunit) const {
-    auto expected = state_.speed(job, host.row.id, workunit.row.kind).expected(workunit.gflop);
-    if (!expected) {
-      expected = state_.speed(job, host_.row.id, workunit.row.kind).expected(workunit.gflop);
+  bool may_compete(const HostEntry& other, const WorkunitEntry& workunit) const {
+    if (other.last_seen + state_.options.active_window <= now_ || other.paused_until > now_) {
+      return false;
     }
-    const auto own = expected.value_or(std::chrono::milliseconds(1'000));
+    if (workunit.row.kind == WorkKind::kEvaluation && !other.row.is_trusted) return false;
+    if (workunit.hosts_tried.contains(other.row.id)) return false;
+    return std::none_of(other.leases.begin(), other.leases.end(),
+                        [&](ResultId id) { return state_.results.at(id).backup_due <= now_; });
+  }
+
+  // A host without measurement is taken to be as fast as the one that asks, or to need a second.
+  std::chrono::milliseconds expected_duration(const HostEntry& host, const JobEntry& job,
+                                              const WorkunitEntry& workunit) const {
+    const WorkKind kind = workunit.row.kind;
+    const auto own = state_.speed(job, host.row.id, kind).expected(workunit.gflop);
+    if (own) return *own;
+    return state_.speed(job, host_.row.id, kind)
+        .expected(workunit.gflop)
+        .value_or(std::chrono::milliseconds(1'000));
+  }
+
+  // When the host would be done with what it has.
+  TimePoint expected_free(const HostEntry& host, std::chrono::milliseconds duration) const {
     TimePoint free_at = now_;
     for (const ResultId id : host.leases) {
       const ResultEntry& result = state_.results.at(id);
-      free_at = std::max(free_at, result.expected_end.value_or(result.row.leased + own));
+      free_at = std::max(free_at, result.expected_end.value_or(result.row.leased + duration));
     }
-    return free_at + own;
+    return free_at;
+  }
+
+  TimePoint expected_end(const HostEntry& host, const JobEntry& job,
+                         const WorkunitEntry& workunit) const {
+    const auto duration = expected_duration(host, job, workunit);
+    return expected_free(host, duration) + duration;
   }
 
   // Rule 11.
   void back_up() {
     for (JobEntry* job : jobs_in_order()) {
       if (WorkunitEntry* workunit = overdue_in(*job)) {
-        state_.log(*job, now_,
-                   "shard " + std::to_string(workunit->row.shard) + " goes to " +
-                       host_text(host_) + " too: " +
-                       host_text(state_.host(state_.result(workunit->leases.back()).row.host)) +
-                       " is late with it");
+        state_.log(
+            *job, now_,
+            "shard " + std::to_string(workunit->row.shard) + " goes to " + host_text(host_) +
+                " too: " + host_text(state_.host(state_.result(workunit->leases.back()).row.host)) +
+                " is late with it");
         lease(*job, *workunit);
         return;
       }
@@ -265,8 +303,8 @@ class Assigner {
     assignment.end = workunit.row.end;
     assignment.split = is_gradient ? "train" : job.row.evaluation_split;
     if (!is_gradient) {
-      assignment.chunk_indices = chunks_of({workunit.row.begin, workunit.row.end},
-                                           job.row.evaluation_chunk_samples);
+      assignment.chunk_indices =
+          chunks_of({workunit.row.begin, workunit.row.end}, job.row.evaluation_chunk_samples);
     }
     assignment.lease = result.row.lease_length;
     assignment.flops = workunit.gflop * 1e9;
@@ -302,7 +340,8 @@ class Assigner {
       is_waiting_for_trust = is_waiting_for_trust || !job.waiting_evaluations.empty();
     }
     if (!is_running) {
-      reply_.no_work_reason = state_.live_jobs.empty() ? "no job is running" : "every job is paused";
+      reply_.no_work_reason =
+          state_.live_jobs.empty() ? "no job is running" : "every job is paused";
     } else if (is_aggregating) {
       reply_.backoff = kBackoffSoon;
       reply_.no_work_reason = "the next step is being made";

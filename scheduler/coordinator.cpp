@@ -19,8 +19,12 @@ namespace {
 constexpr std::chrono::milliseconds kLastSeenGrain{60'000};
 constexpr std::size_t kHoldingsMax = 32;
 
-Error no_such_job(JobId id) { return fail(Errc::kNotFound, "there is no job " + to_string(id)); }
-Error no_such_host(HostId id) { return fail(Errc::kNotFound, "there is no host " + to_string(id)); }
+Error no_such_job(JobId id) {
+  return fail(Errc::kNotFound, "there is no job " + to_string(id));
+}
+Error no_such_host(HostId id) {
+  return fail(Errc::kNotFound, "there is no host " + to_string(id));
+}
 
 template <class Reply>
 Decision<Reply> decide(State& state, Reply reply) {
@@ -44,8 +48,9 @@ void describe(State& state, HostEntry& host, const HostDescription& description)
 
 // The host is there; what it brings along is noted.
 void hear(State& state, HostEntry& host, const ExchangeEvent& event, TimePoint now) {
-  host.last_seen = now;
-  if (now - host.row.last_seen >= kLastSeenGrain) state.changed(host);
+  // A call that is asked again after being held is no new sign of life.
+  host.last_seen = std::max(host.last_seen, std::min(event.received, now));
+  if (host.last_seen - host.row.last_seen >= kLastSeenGrain) state.changed(host);
   if (event.description) describe(state, host, *event.description);
   host.holdings.clear();
   for (const Holding& holding : event.holdings) {

@@ -16,30 +16,30 @@
 //  1. A workunit has at most one canonical result: the first valid one. Later reports of the same
 //     workunit are answered "too late" and count nowhere.
 //     Rationale: each sample of a step is counted exactly once, whatever is re-issued or repeated.
-//  2. A report is known by its result id. Repeating it gives the same verdict and changes nothing; a
-//     result of another host is "unknown".
+//  2. A report is known by its result id. Repeating it gives the same verdict and changes nothing;
+//     a result of another host is "unknown".
 //     Rationale: a reply may be lost after its commit; nobody may report in another's name.
 //  3. A lease ends at its deadline unless the host renews it by naming it in `held`. Its length is
 //     lease_length_factor × what the host's own measured speed predicts, within lease_min and
 //     lease_max; a host without a measurement gets lease_unknown. Renewals end at an age of
 //     lease_age_factor leases.
-//     Rationale: a dead host frees its work soon, a slow but living one keeps it, and a client that
-//     lives while its trainer hangs does not keep it for ever.
+//     Rationale: a dead host frees its work soon, a slow but living one keeps it, and a client
+//     that lives while its trainer hangs does not keep it for ever.
 //  4. When a lease ends, the workunit waits again and the host's quota halves. The result stays
-//     acceptable while the workunit is not done.
-//     A host that names it in `held` meanwhile gets the lease back, within the age of rule 3.
+//     acceptable while the workunit is not done. A host that names it in `held` meanwhile gets the
+//     lease back, within the age of rule 3.
 //     Rationale: late work is still work (Folding@home's two deadlines).
 //  5. Speed is measured by the server: from the lease or the host's previous report, whichever is
 //     later, to the report. No decision uses a host's clock or its claims.
 //  6. Lost replies: a lease that the host does not name in `held` nor report, that was sent before
-//     the request arrived and at least resend_after ago, is sent again before anything new; at once
-//     if the request carries a description (the client has just started).
-//     Rationale: a reply lost on the way must not cost a lease length. A lease granted on the host's
-//     other connection meanwhile may be sent twice, which is harmless: same result id.
-//  7. Jobs share hosts by stride scheduling: each lease advances the job by the time that the host is
-//     expected to need, over (priority + 1), and the job furthest behind is served next; a job that
-//     had nothing to give starts level with the others; among equals the oldest is first.
-//     A job whose data set the host lacks counts as holding_penalty leases ahead, for that host.
+//     the request arrived and at least resend_after ago, is sent again before anything new; at
+//     once if the request carries a description (the client has just started).
+//     Rationale: a reply lost on the way must not cost a lease length. A lease granted on the
+//     host's other connection meanwhile may be sent twice, which is harmless: same result id.
+//  7. Jobs share hosts by stride scheduling: each lease advances the job by the time that the host
+//     is expected to need, over (priority + 1), and the job furthest behind is served next; a job
+//     that had nothing to give starts level with the others; among equals the oldest is first. A
+//     job whose data set the host lacks counts as holding_penalty leases ahead, for that host.
 //     Rationale: shares follow priorities and no job starves; data is moved when it must be.
 //  8. Within a job, evaluations go before gradients, only to trusted hosts, and the lowest waiting
 //     workunit goes first.
@@ -48,8 +48,9 @@
 //     own_copy_wait.
 //     Rationale: what failed here will fail here again; but a lone host must not wait for ever.
 // 10. Prefetch: a host without a lease always gets waiting work. A host that computes already gets
-//     more only if more waits than hosts that ask, are no busier and would finish it earlier.
-//     Rationale: the last workunits of a step decide its duration.
+//     more only if the other hosts at work or asking could not finish all that waits before it.
+//     Rationale: the last workunits of a step decide its duration; none may lie behind an
+//     evaluation in one host's queue while another is about to be free.
 // 11. Backups: when nothing waits, a host without leases gets a copy of a leased workunit that is
 //     overdue (older than max(backup_min, backup_factor × expected)) or that it would finish in
 //     half of the time that the holder still needs; at most copies_max copies live at once.
@@ -60,21 +61,22 @@
 //     Rationale: a broken host must not eat the queue.
 // 13. A workunit that failed or was rejected on failed_hosts_max different hosts fails its job; so
 //     does one that did so failures_max times and on every active host.
-//     Rationale: a job that cannot be computed (a loss that is not finite) must say so, and one bad
-//     host among others cannot bring it about.
-// 14. A step is complete when all its workunits are done. Its loss is summed in the order of shards.
-//     The next step's workunits are made by step_completed(). Parameters that are not finite fail
-//     the job.
-// 15. Evaluations run beside training, on a checkpoint kept for them. At most evaluations_pending_max
-//     wait; beyond that the oldest that no host has begun (else the oldest) is skipped, never the last
-//     one. A job ends when its last step and its last evaluation are done.
+//     Rationale: a job that cannot be computed (a loss that is not finite) must say so, and one
+//     bad host among others cannot bring it about.
+// 14. A step is complete when all its workunits are done. Its loss is summed in the order of
+//     shards. The next step's workunits are made by step_completed(). Parameters that are not
+//     finite fail the job.
+// 15. Evaluations run beside training, on a checkpoint kept for them. At most
+//     evaluations_pending_max wait; beyond that the oldest that no host has begun (else the
+//     oldest) is skipped, never the last one. A job ends when its last step and its last
+//     evaluation are done.
 //     Rationale: without a trusted host training goes on and storage stays bounded.
-// 16. Kept checkpoints: the newest checkpoints_kept, the best, every checkpoint_every-th, those with a
-//     pending evaluation. Blobs are counted by reference, over all jobs.
+// 16. Kept checkpoints: the newest checkpoints_kept, the best, every checkpoint_every-th, those
+//     with a pending evaluation. Blobs are counted by reference, over all jobs.
 //     Rationale: two jobs with the same seed share blobs by digest.
-// 17. Restart: what is in the snapshot is what was. Leases live on with a fresh deadline of one lease
-//     length plus restart_grace. Not kept over a restart: deadlines, shares of rule 7, rates of the
-//     last seconds, pauses of rule 12.
+// 17. Restart: what is in the snapshot is what was. Leases live on with a fresh deadline of one
+//     lease length plus restart_grace. Not kept over a restart: deadlines, shares of rule 7, rates
+//     of the last seconds, pauses of rule 12.
 #pragma once
 
 #include <memory>

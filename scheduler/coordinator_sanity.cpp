@@ -126,8 +126,7 @@ void check_checkpoints(const State& state, const JobEntry& job) {
 void check_host(const State& state, const HostEntry& host) {
   MH_CHECK(host.leases.size() <= state.options.quota_max);
   MH_CHECK(host.row.lease_quota >= 1 && host.row.lease_quota <= state.options.quota_max);
-  MH_CHECK(state.trusted.contains(host.row.id) ==
-           (host.row.is_trusted && !host.row.is_detached));
+  MH_CHECK(state.trusted.contains(host.row.id) == (host.row.is_trusted && !host.row.is_detached));
   MH_CHECK(host.finished.size() <= state.options.finished_results_kept);
   double credit = 0;
   std::uint64_t valid = 0;

@@ -121,8 +121,7 @@ std::optional<JobSummary> Coordinator::job_summary(JobId job_id, TimePoint now) 
   summary.job = impl_->view(job, now);
   for (const auto& [host_id, contribution] : job.contributions) {
     const HostEntry& host = state.hosts.at(host_id);
-    summary.hosts.push_back(
-        {contribution.row, host.row.description.name, host.row.is_trusted});
+    summary.hosts.push_back({contribution.row, host.row.description.name, host.row.is_trusted});
   }
   summary.samples_expected = job.row.step * job.row.batch;
   for (const Contribution& host : summary.hosts) summary.samples_counted += host.row.sample_count;
@@ -188,16 +187,17 @@ std::uint32_t Coordinator::active_host_count(TimePoint now,
 }
 
 bool Coordinator::is_dataset_used(const Digest& manifest_digest) const {
-  return std::any_of(
-      impl_->state.live_jobs.begin(), impl_->state.live_jobs.end(), [&](JobId id) {
-        return impl_->state.jobs.at(id).row.manifest_digest == manifest_digest;
-      });
+  return std::any_of(impl_->state.live_jobs.begin(), impl_->state.live_jobs.end(), [&](JobId id) {
+    return impl_->state.jobs.at(id).row.manifest_digest == manifest_digest;
+  });
 }
 
 bool Coordinator::is_blob_referenced(const Digest& blob) const {
   return impl_->state.blobs.contains(blob);
 }
 
-std::vector<Digest> Coordinator::referenced_blobs() const { return impl_->state.blobs.all(); }
+std::vector<Digest> Coordinator::referenced_blobs() const {
+  return impl_->state.blobs.all();
+}
 
 }  // namespace mh::scheduler

@@ -54,8 +54,9 @@ struct ExchangeEvent {
   std::vector<Holding> holdings;
   // Sent at the first call after a start of the client: its leases are then sent again at once.
   std::optional<HostDescription> description;
-  // When the request arrived. When a parked call is asked again later, its `received` stays (its
-  // list of held results is as old as that), its reports and description are taken out.
+  // When the request arrived: the host was alive then. When a parked call is asked again later, its
+  // `received` stays (its list of held results is as old as that), and its reports and description
+  // are taken out.
   TimePoint received{};
 };
 

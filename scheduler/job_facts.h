@@ -7,8 +7,9 @@
 
 namespace mh::scheduler {
 
-// Everything of a submission but request id and blobs: name, sizes, costs, evaluation, priority, and
-// manifest_digest. Requires: checked has no problems; spec and manifest are those it was made of.
+// Everything of a submission but request id, job and parameters blobs: name, sizes, costs,
+// evaluation, priority, manifest_digest.
+// Requires: checked has no problems; spec and manifest are those it was made of.
 JobSubmission job_facts(const JobSpec& spec, const CheckedJob& checked,
                         const DatasetManifest& manifest, const Digest& manifest_digest);
 

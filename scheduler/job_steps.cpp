@@ -106,7 +106,9 @@ struct Sums {
   double samples = 0;
 
   double mean_loss() const { return loss / samples; }
-  double accuracy(const JobEntry& job) const { return job.row.has_classes ? correct / samples : -1; }
+  double accuracy(const JobEntry& job) const {
+    return job.row.has_classes ? correct / samples : -1;
+  }
 };
 
 // In the order of shards, so that the sum does not depend on arrival.
@@ -125,8 +127,7 @@ Sums sum_results(State& state, const std::vector<WorkunitId>& ids) {
 bool is_evaluation_due(const JobEntry& job) {
   if (!job.row.has_evaluation) return false;
   if (job.row.step == job.row.step_count) return true;
-  return job.row.evaluation_every_steps > 0 &&
-         job.row.step % job.row.evaluation_every_steps == 0;
+  return job.row.evaluation_every_steps > 0 && job.row.step % job.row.evaluation_every_steps == 0;
 }
 
 void finish_if_done(State& state, JobEntry& job, TimePoint now) {
@@ -241,8 +242,8 @@ JobEntry& create_job(State& state, const JobSubmission& submission, TimePoint no
   state.blobs.add(job.row.job_digest);
   keep_checkpoint(state, job);
   state.log(job, now,
-            "job " + to_string(id) + " (" + job.row.name + ") is submitted: " +
-                std::to_string(job.row.step_count) + " steps");
+            "job " + to_string(id) + " (" + job.row.name +
+                ") is submitted: " + std::to_string(job.row.step_count) + " steps");
   make_step_workunits(state, job);
   return job;
 }

@@ -99,8 +99,7 @@ class Restorer {
     (*list)[row.shard] = row.id;
     WorkunitEntry& workunit = state_.workunits[row.id];
     workunit.row = row;
-    workunit.gflop =
-        static_cast<double>(workunit.sample_count()) * job.gflop_per_sample(row.kind);
+    workunit.gflop = static_cast<double>(workunit.sample_count()) * job.gflop_per_sample(row.kind);
     // Leases of it come with their results.
     if (row.state == WorkunitState::kWaiting || row.state == WorkunitState::kLeased) {
       workunit.row.state = WorkunitState::kWaiting;
@@ -152,8 +151,7 @@ class Restorer {
     }
   }
 
-  void restore_lease(JobEntry& job, WorkunitEntry& workunit, HostEntry& host,
-                     ResultEntry& result) {
+  void restore_lease(JobEntry& job, WorkunitEntry& workunit, HostEntry& host, ResultEntry& result) {
     MH_CHECK(workunit.row.state != WorkunitState::kDone);
     host.leases.insert(result.row.id);
     workunit.leases.push_back(result.row.id);

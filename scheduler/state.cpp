@@ -43,10 +43,18 @@ bool is_legal(WorkunitState from, WorkunitState to) {
 
 }  // namespace
 
-JobEntry& State::job(JobId id) { return entry(jobs, id); }
-HostEntry& State::host(HostId id) { return entry(hosts, id); }
-WorkunitEntry& State::workunit(WorkunitId id) { return entry(workunits, id); }
-ResultEntry& State::result(ResultId id) { return entry(results, id); }
+JobEntry& State::job(JobId id) {
+  return entry(jobs, id);
+}
+HostEntry& State::host(HostId id) {
+  return entry(hosts, id);
+}
+WorkunitEntry& State::workunit(WorkunitId id) {
+  return entry(workunits, id);
+}
+ResultEntry& State::result(ResultId id) {
+  return entry(results, id);
+}
 
 ContributionEntry& State::contribution(JobEntry& owner, HostId host_id) {
   const auto [found, is_new] = owner.contributions.try_emplace(host_id);
@@ -59,7 +67,10 @@ ContributionEntry& State::contribution(JobEntry& owner, HostId host_id) {
 
 SpeedEstimate State::speed(const JobEntry& owner, HostId host_id, WorkKind kind) const {
   const auto found = owner.contributions.find(host_id);
-  return found == owner.contributions.end() ? SpeedEstimate{} : found->second.speed(kind);
+  if (found == owner.contributions.end()) return {};
+  const SpeedEstimate& own = found->second.speed(kind);
+  const WorkKind other = kind == WorkKind::kGradient ? WorkKind::kEvaluation : WorkKind::kGradient;
+  return own.is_known() ? own : found->second.speed(other);
 }
 
 WorkunitEntry& State::add_workunit(JobEntry& owner, WorkunitRow row) {
@@ -116,7 +127,13 @@ ResultEntry& State::add_result(WorkunitEntry& target, HostEntry& to, TimePoint n
   added.row.lease_length = lease_length(options, estimate, target.gflop, position);
   added.backup_due = now + backup_after(options, estimate, target.gflop, position);
   if (const auto expected = estimate.expected(target.gflop)) {
-    added.expected_end = now + *expected * static_cast<std::int64_t>(position);
+    TimePoint free_at = now;
+    for (const ResultId held : to.leases) {
+      free_at = std::max(free_at, result(held).expected_end.value_or(now));
+    }
+    added.expected_end = free_at + *expected;
+    added.backup_due =
+        std::max(added.backup_due, free_at + backup_after(options, estimate, target.gflop, 1));
   }
   to.leases.insert(id);
   to.last_job = target.row.job;
@@ -226,9 +243,8 @@ void expire_leases(State& state, TimePoint now) {
     ++contribution.row.lost_count;
     state.changed(contribution);
     state.log(job, now,
-              "result " + to_string(result.row.id) + " of shard " +
-                  std::to_string(workunit.shard) + " is lost: no word from " + host_text(host) +
-                  " until its deadline");
+              "result " + to_string(result.row.id) + " of shard " + std::to_string(workunit.shard) +
+                  " is lost: no word from " + host_text(host) + " until its deadline");
     state.set_state(result, ResultState::kExpired, now);
   }
   while (!state.alarms.empty() && state.alarms.begin()->first <= now) {

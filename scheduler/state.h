@@ -1,7 +1,7 @@
-// The coordinator's memory: jobs, hosts, workunits, results, and the queues over them. Every change
-// of a state goes through one function here, which keeps queues, rows to store and effects in step.
-// Flow: coordinator.cpp calls assigner, validator and job_steps, which read and change this. Private
-// to scheduler/coordinator; pure, no threads.
+// The coordinator's memory: jobs, hosts, workunits, results, and the queues over them. A state is
+// changed by one function here, which keeps queues, rows to store and effects in step.
+// Flow: coordinator.cpp calls assigner, validator and job_steps, which read and change this.
+// Private to scheduler/coordinator; pure, no threads.
 #pragma once
 
 #include <cstdint>
@@ -151,7 +151,7 @@ class State {
   ResultEntry& result(ResultId id);
   // Makes the entry when there is none.
   ContributionEntry& contribution(JobEntry& job, HostId host);
-  // Unknown speed when the host never worked for the job.
+  // Of this kind of work, else of the other kind; unknown when the host never worked for the job.
   SpeedEstimate speed(const JobEntry& job, HostId host, WorkKind kind) const;
 
   // ---- The only places that change states ----

@@ -186,9 +186,8 @@ class Judge {
 
  private:
   ReportVerdict judge_forgotten(const Report& report) {
-    const auto known =
-        std::find_if(host_.finished.begin(), host_.finished.end(),
-                     [&](const ResultRow& row) { return row.id == report.result; });
+    const auto known = std::find_if(host_.finished.begin(), host_.finished.end(),
+                                    [&](const ResultRow& row) { return row.id == report.result; });
     if (known == host_.finished.end()) {
       state_.effects().updates_unused.push_back(report.update_digest);
       return unknown(report.result);
@@ -214,8 +213,8 @@ class Judge {
     } else if (report.outcome == Outcome::kFailed) {
       take_failure(state_, host_, result, ResultState::kFailed, report.error, now_);
     } else {
-      result.row.reason = report.outcome == Outcome::kSuccess ? "the update is not at the server"
-                                                              : report.error;
+      result.row.reason =
+          report.outcome == Outcome::kSuccess ? "the update is not at the server" : report.error;
       if (result.row.reason.size() > kReasonBytesMax) result.row.reason.resize(kReasonBytesMax);
       state_.set_state(result, ResultState::kReturned, now_);
     }

@@ -186,8 +186,7 @@ TEST_F(Jobs, WithoutATrustedHostTheJobTrainsAndThenWaitsForOne) {
   for (int i = 0; i < 3; ++i) run_step(job, plain);
   EXPECT_EQ(view(job).row.state, JobState::kRunning);
   EXPECT_NE(view(job).waiting_reason.find("trusted host"), std::string::npos);
-  EXPECT_EQ(ask(plain, 1).no_work_reason,
-            "only evaluations wait, and they go to trusted hosts");
+  EXPECT_EQ(ask(plain, 1).no_work_reason, "only evaluations wait, and they go to trusted hosts");
   restart();
   take(coordinator->set_trust(plain, true, now)).value();
   EXPECT_TRUE(effects.is_work_available);
@@ -340,8 +339,7 @@ TEST_F(Jobs, WorkThatFailsEverywhereFailsItsJob) {
     EXPECT_EQ(report(hosts[i], failed).verdict, Verdict::kNoted);
   }
   EXPECT_EQ(view(job).row.state, JobState::kFailed);
-  EXPECT_EQ(view(job).row.state_reason,
-            "shard 0 failed 5 times on 5 hosts; last: out of memory");
+  EXPECT_EQ(view(job).row.state_reason, "shard 0 failed 5 times on 5 hosts; last: out of memory");
 }
 
 TEST_F(Jobs, OneBadHostAmongOthersCannotFailAJob) {

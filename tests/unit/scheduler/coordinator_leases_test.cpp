@@ -164,6 +164,15 @@ TEST_F(Leases, SendsALeaseAgainWhoseReplyWasLostAfterASecond) {
   EXPECT_EQ(reply.assignments[0].result, lost.result);
 }
 
+TEST_F(Leases, DoesNotSendAgainWhatTheHostNames) {
+  start();
+  const HostId host = attach("attic");
+  submit(small_job());
+  const Assignment held = get(host);
+  advance(5'000);
+  EXPECT_NE(get(host, {held.result}).result, held.result);
+}
+
 TEST_F(Leases, SendsLeasesAgainAtOnceToARestartedClient) {
   start();
   const HostId host = attach("attic");
@@ -283,6 +292,80 @@ TEST_F(Leases, LeavesTheLastWorkunitsToIdleHosts) {
   submit(two);
   EXPECT_EQ(ask(first, 2).assignments.size(), 1u);
   EXPECT_EQ(ask(second, 2).assignments.size(), 1u);
+}
+
+TEST_F(Leases, NoGradientLiesBehindAnEvaluationWhileAnotherHostIsSoonFree) {
+  start();
+  const HostId trusted = attach("trusted", true);
+  const HostId plain = attach("plain");
+  JobSubmission job = evaluated_job();
+  job.evaluation_sample_count = 1'000;
+  job.evaluation_shard = 1'000;
+  job.evaluation_flops = 1e9 / 8;
+  const JobId id = submit(job);
+  for (const HostId host : {trusted, plain, trusted, plain}) {
+    const Assignment work = get(host);
+    advance(10);
+    finish(host, work);
+  }
+  complete(id, 0);
+  // 1.25 s of evaluation against 10 ms for each gradient at the other host.
+  const Assignment evaluation = get(trusted);
+  EXPECT_EQ(evaluation.kind, WorkKind::kEvaluation);
+  EXPECT_EQ(ask(plain, 2).assignments.size(), 2u);
+  EXPECT_TRUE(ask(trusted, 1, {evaluation.result}).assignments.empty());
+}
+
+TEST_F(Leases, WhatFailedOnAHostIsNotBackedUpByIt) {
+  start();
+  const HostId broken = attach("broken");
+  const HostId holder = attach("holder");
+  JobSubmission one = small_job();
+  one.shard = one.batch;
+  submit(one);
+  Report failed;
+  failed.result = get(broken).result;
+  failed.outcome = Outcome::kFailed;
+  report(broken, failed);
+  get(holder);
+  advance(10'000);
+  tick();
+  EXPECT_TRUE(ask(broken, 1).assignments.empty());
+  EXPECT_EQ(get(attach("third")).begin, 0u);
+}
+
+TEST_F(Leases, ThePauseAfterFailuresDoublesAndASuccessEndsIt) {
+  start();
+  const HostId host = attach("attic");
+  submit(small_job());
+  const auto fail_one = [&] {
+    Report failed;
+    failed.result = get(host).result;
+    failed.outcome = Outcome::kFailed;
+    report(host, failed);
+  };
+  for (const std::int64_t pause : {500, 1'000, 2'000}) {
+    fail_one();
+    EXPECT_EQ(ask(host, 1).retry_at, now + milliseconds(pause));
+    advance(pause);
+  }
+  finish(host, get(host));
+  fail_one();
+  EXPECT_EQ(ask(host, 1).retry_at, now + milliseconds(500));
+}
+
+TEST_F(Leases, TheQuotaGrowsWithValidResultsAndHalvesOnTrouble) {
+  start();
+  const HostId host = attach("attic");
+  submit(small_job());
+  EXPECT_EQ(coordinator->host(host)->row.lease_quota, 4u);
+  finish(host, get(host));
+  EXPECT_EQ(coordinator->host(host)->row.lease_quota, 5u);
+  Report failed;
+  failed.result = get(host).result;
+  failed.outcome = Outcome::kFailed;
+  report(host, failed);
+  EXPECT_EQ(coordinator->host(host)->row.lease_quota, 2u);
 }
 
 TEST_F(Leases, DetachReturnsLeasesAtOnce) {

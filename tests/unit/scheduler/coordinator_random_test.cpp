@@ -150,8 +150,8 @@ class RandomCoordinator : public CoordinatorTest {
     const JobId job = jobs[random.below(jobs.size())];
     const auto action = static_cast<JobAction>(random.below(4));
     if (action == JobAction::kCancel && random.below(10) > 0) return;
-    (void)take(coordinator->update_job(job, action, static_cast<std::uint32_t>(random.below(101)),
-                                       now));
+    (void)take(
+        coordinator->update_job(job, action, static_cast<std::uint32_t>(random.below(101)), now));
     if (random.below(3) == 0 && jobs.size() < 6) add_job();
   }
 
@@ -246,8 +246,7 @@ class RandomCoordinator : public CoordinatorTest {
       account.credit[host.id] += reply.verdicts[i].credit;
       const WorkunitRow& workunit = store.workunits.at(row.workunit);
       if (workunit.kind == WorkKind::kGradient) {
-        EXPECT_TRUE(
-            account.shards[workunit.job][workunit.step].insert(workunit.shard).second);
+        EXPECT_TRUE(account.shards[workunit.job][workunit.step].insert(workunit.shard).second);
       }
     }
   }
@@ -322,8 +321,8 @@ class RandomSeeds : public RandomCoordinator, public testing::WithParamInterface
 
 TEST_P(RandomSeeds, KeepEveryInvariantAndEndEveryJob) {
   const char* chosen = std::getenv("MH_SEED");
-  const std::uint64_t seed = chosen ? std::strtoull(chosen, nullptr, 10)
-                                    : static_cast<std::uint64_t>(GetParam());
+  const std::uint64_t seed =
+      chosen ? std::strtoull(chosen, nullptr, 10) : static_cast<std::uint64_t>(GetParam());
   SCOPED_TRACE("MH_SEED=" + std::to_string(seed));
   run(seed, 600);
 }
@@ -343,8 +342,8 @@ TEST_F(RandomCoordinator, ReachesEveryKindOfEnd) {
   }
   EXPECT_GT(reached[static_cast<int>(ResultState::kValid)], 1'000);
   for (const ResultState state :
-       {ResultState::kRejected, ResultState::kFailed, ResultState::kReturned,
-        ResultState::kExpired, ResultState::kObsolete}) {
+       {ResultState::kRejected, ResultState::kFailed, ResultState::kReturned, ResultState::kExpired,
+        ResultState::kObsolete}) {
     EXPECT_GT(reached[static_cast<int>(state)], 10) << static_cast<int>(state);
   }
   EXPECT_GT(reached_reissue, 100);

@@ -44,7 +44,8 @@ TEST(Planner, KeepsItsOrderForEver) {
   SampleStream stream(42, 10);
   std::vector<std::uint64_t> samples;
   for (std::uint64_t i = 0; i < 20; ++i) samples.push_back(stream.sample_at(i));
-  const std::vector<std::uint64_t> golden = {8, 3, 9, 0, 7, 2, 1, 5, 6, 4, 4, 9, 8, 5, 3, 1, 6, 2, 0, 7};
+  const std::vector<std::uint64_t> golden = {8, 3, 9, 0, 7, 2, 1, 5, 6, 4,
+                                             4, 9, 8, 5, 3, 1, 6, 2, 0, 7};
   EXPECT_EQ(samples, golden);
 }
 
