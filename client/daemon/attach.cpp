@@ -25,8 +25,9 @@ Result<net::Url> parse_join_url(const std::string& text) {
   if (!url.has_value()) return fail(Errc::kInvalidArgument, url.error().message);
   if (url->fragment.empty())
     return fail(Errc::kInvalidArgument,
-                "'" + text + "' holds no invitation: it must end with /#INVITATION (quote it: the "
-                "shell takes # for a comment). 'manyhands account invite' makes one");
+                "'" + text +
+                    "' holds no invitation: it must end with /#INVITATION (quote it: the "
+                    "shell takes # for a comment). 'manyhands account invite' makes one");
   return url;
 }
 
@@ -39,8 +40,8 @@ Result<v1::GetStatusResponse> ask_status(const net::Url& server) {
     const Error& error = status.error();
     if (error.code == Errc::kUnavailable || error.code == Errc::kDeadlineExceeded)
       return fail(Errc::kUnavailable, "cannot reach " + server.text() + ": " + error.message);
-    return fail(Errc::kUnavailable, server.text() + " does not answer like a Manyhands server: " +
-                                        error.message);
+    return fail(Errc::kUnavailable,
+                server.text() + " does not answer like a Manyhands server: " + error.message);
   }
   if (status->protocol_version() != kProtocolVersion)
     return fail(Errc::kPermissionDenied,
@@ -100,17 +101,14 @@ Result<AttachOutcome> attach(const AttachOptions& options) {
   v1::AttachRequest request;
   request.set_protocol_version(kProtocolVersion);
   request.set_host_secret(state.host_secret);
-  *request.mutable_description() =
-      describe_host(state.name, {"cpu", cpu_model(), cpu_count(), ""});
+  *request.mutable_description() = describe_host(state.name, {"cpu", cpu_model(), cpu_count(), ""});
   net::BlockingClient client(url, client_options(url.fragment));
-  auto response =
-      client.call<v1::AttachResponse>("/manyhands.v1.WorkService/Attach", request);
+  auto response = client.call<v1::AttachResponse>("/manyhands.v1.WorkService/Attach", request);
   if (!response.has_value()) {
     const Error& error = response.error();
     if (error.code == Errc::kUnauthenticated)
-      return fail(Errc::kUnauthenticated,
-                  "the server does not accept the invitation (" + error.message +
-                      "): ask its admin for a new one");
+      return fail(Errc::kUnauthenticated, "the server does not accept the invitation (" +
+                                              error.message + "): ask its admin for a new one");
     if (error.code == Errc::kFailedPrecondition)
       return fail(Errc::kPermissionDenied, error.message);
     return error;
@@ -128,8 +126,8 @@ Status detach(const ClientFolder& folder, bool is_forced) {
   if (state.has_value() && state->is_attached()) {
     MH_TRY(const net::Url server, net::parse_url(state->server));
     net::BlockingClient client(server, client_options(state->host_secret));
-    const auto told = client.call<v1::DetachResponse>("/manyhands.v1.WorkService/Detach",
-                                                      v1::DetachRequest());
+    const auto told =
+        client.call<v1::DetachResponse>("/manyhands.v1.WorkService/Detach", v1::DetachRequest());
     // A server that does not know this host any more need not be told.
     const bool is_told = told.has_value() || told.error().code == Errc::kUnauthenticated;
     if (!is_told && !is_forced)
@@ -141,7 +139,8 @@ Status detach(const ClientFolder& folder, bool is_forced) {
   std::filesystem::remove_all(folder.work(), error);
   std::filesystem::remove(folder.state(), error);
   if (error)
-    return fail(Errc::kInternal, "cannot remove " + folder.state().string() + ": " + error.message());
+    return fail(Errc::kInternal,
+                "cannot remove " + folder.state().string() + ": " + error.message());
   return {};
 }
 

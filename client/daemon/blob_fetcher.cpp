@@ -25,10 +25,14 @@ constexpr std::uint64_t kParametersBytesMax = 4ull << 30;
 
 std::uint64_t bytes_max_of(BlobKind kind) {
   switch (kind) {
-    case BlobKind::kJob: return kJobBytesMax;
-    case BlobKind::kParameters: return kParametersBytesMax;
-    case BlobKind::kManifest: return kManifestBytesMax;
-    case BlobKind::kChunk: return kChunkBytesMax;
+    case BlobKind::kJob:
+      return kJobBytesMax;
+    case BlobKind::kParameters:
+      return kParametersBytesMax;
+    case BlobKind::kManifest:
+      return kManifestBytesMax;
+    case BlobKind::kChunk:
+      return kChunkBytesMax;
   }
   return kJobBytesMax;
 }
@@ -40,8 +44,7 @@ Result<ManifestChunks> read_manifest(const std::filesystem::path& path) {
   MH_TRY(const DatasetManifest manifest, parse_manifest(text));
   ManifestChunks chunks;
   for (const auto& [name, split] : manifest.splits) {
-    for (const ChunkInfo& chunk : split.chunks)
-      chunks[name].push_back({chunk.digest, chunk.bytes});
+    for (const ChunkInfo& chunk : split.chunks) chunks[name].push_back({chunk.digest, chunk.bytes});
   }
   return chunks;
 }

@@ -78,15 +78,19 @@ Result<ClientState> load_state(const ClientFolder& folder) {
     state.host = HostId(json["host_id"].get<std::uint64_t>());
   state.is_paused = json.is_object() && json.contains("paused") && json["paused"] == true;
   if (state.server.empty() || state.host_secret.empty())
-    return fail(Errc::kDataLoss, folder.state().string() +
-                                     " is damaged: run 'manyhands-client detach --force', then attach");
+    return fail(Errc::kDataLoss,
+                folder.state().string() +
+                    " is damaged: run 'manyhands-client detach --force', then attach");
   return state;
 }
 
 Status save_state(const ClientFolder& folder, const ClientState& state) {
-  const Json json = {{"server", state.server},           {"server_id", state.server_id},
-                     {"host_id", state.host.value()},    {"host_secret", state.host_secret},
-                     {"name", state.name},               {"paused", state.is_paused}};
+  const Json json = {{"server", state.server},
+                     {"server_id", state.server_id},
+                     {"host_id", state.host.value()},
+                     {"host_secret", state.host_secret},
+                     {"name", state.name},
+                     {"paused", state.is_paused}};
   return write_file_atomically(folder.state(), json.dump(2) + "\n", 0600);
 }
 

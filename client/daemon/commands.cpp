@@ -78,8 +78,9 @@ Status run_run(const Arguments& arguments) {
   options.is_idle_class = arguments.is_idle_class;
   MH_TRY(const ClientState state, load_state(options.folder));
   if (!state.is_attached())
-    return fail(Errc::kFailedPrecondition, "the attachment to " + state.server +
-                                               " was not completed: run 'manyhands-client attach' again");
+    return fail(Errc::kFailedPrecondition,
+                "the attachment to " + state.server +
+                    " was not completed: run 'manyhands-client attach' again");
   MH_TRY_VOID(make_client_folders(options.folder));
   MH_TRY(const UniqueFd lock, lock_folder(options.folder));
   log_setup(arguments.log_format == "json" ? LogFormat::kJson : LogFormat::kText,
@@ -93,7 +94,7 @@ Json offline_status(const ClientFolder& folder) {
   const auto state = load_state(folder);
   const bool is_attached = state.has_value() && state->is_attached();
   json["attached"] = is_attached;
-  json["sentence"] = is_attached ? "not running: start it with 'manyhands-client run'"
+  json["sentence"] = is_attached         ? "not running: start it with 'manyhands-client run'"
                      : state.has_value() ? "the attachment was not completed"
                                          : state.error().message;
   if (!is_attached) return json;
@@ -241,7 +242,8 @@ void add_verbs(CLI::App& app, Arguments& arguments, Verb& chosen) {
                "manyhands-client attach 'http://127.0.0.1:8470/#mhi_…' --name study");
   attach_verb->add_option("url", arguments.url, "The server's URL with the invitation behind #")
       ->required();
-  attach_verb->add_option("--name", arguments.name, "What the host is called; default: the machine");
+  attach_verb->add_option("--name", arguments.name,
+                          "What the host is called; default: the machine");
   attach_verb->add_flag("--yes", arguments.is_agreed, "Do not ask");
   attach_verb->callback([&chosen] { chosen = run_attach; });
 
@@ -255,17 +257,17 @@ void add_verbs(CLI::App& app, Arguments& arguments, Verb& chosen) {
     sub->add_flag("--json", arguments.wants_json, "Print JSON");
     sub->callback([&chosen, verb] { chosen = verb; });
   };
-  add_asking("status", "What the client does, and why not more",
-             "manyhands-client status --json", run_status);
+  add_asking("status", "What the client does, and why not more", "manyhands-client status --json",
+             run_status);
   add_asking("pause", "Stop computing and give the work back, until resume (kept over restarts)",
              "manyhands-client pause", run_pause);
   add_asking("resume", "Go on after a pause", "manyhands-client resume", run_resume);
-  add_asking("finish", "Finish the work at hand, take no more, then end",
-             "manyhands-client finish", run_finish);
+  add_asking("finish", "Finish the work at hand, take no more, then end", "manyhands-client finish",
+             run_finish);
 
-  CLI::App* detach_verb = add_verb(app, arguments, "detach",
-                                   "Leave the server: stop, tell it, remove cache and state",
-                                   "manyhands-client detach");
+  CLI::App* detach_verb =
+      add_verb(app, arguments, "detach", "Leave the server: stop, tell it, remove cache and state",
+               "manyhands-client detach");
   detach_verb->add_flag("--force", arguments.is_forced,
                         "Forget the server even if it cannot be told");
   detach_verb->callback([&chosen] { chosen = run_detach; });
@@ -274,11 +276,13 @@ void add_verbs(CLI::App& app, Arguments& arguments, Verb& chosen) {
 }  // namespace
 
 int run_client(int argc, const char* const* argv) {
-  CLI::App app("manyhands-client: train neural networks together, as a volunteer", "manyhands-client");
+  CLI::App app("manyhands-client: train neural networks together, as a volunteer",
+               "manyhands-client");
   app.set_version_flag("--version", std::string(kVersion));
   app.require_subcommand(1);
-  app.footer("Example:\n  manyhands-client attach 'http://127.0.0.1:8470/#INVITATION'\n"
-             "  manyhands-client run\n\nEvery command has --help.");
+  app.footer(
+      "Example:\n  manyhands-client attach 'http://127.0.0.1:8470/#INVITATION'\n"
+      "  manyhands-client run\n\nEvery command has --help.");
   Arguments arguments;
   Verb chosen = nullptr;
   add_verbs(app, arguments, chosen);

@@ -75,8 +75,7 @@ struct ControlServer::Impl {
     }
   }
 
-  static asio::awaitable<void> serve(std::shared_ptr<Impl> self,
-                                     stream_protocol::socket accepted) {
+  static asio::awaitable<void> serve(std::shared_ptr<Impl> self, stream_protocol::socket accepted) {
     ++self->connection_count;
     // Shared with the deadline, whose handler may run after this coroutine has ended.
     const auto shared = std::make_shared<stream_protocol::socket>(std::move(accepted));
@@ -116,8 +115,7 @@ Result<ControlServer> ControlServer::start(asio::any_io_executor executor, fs::p
   if (!error) impl->acceptor.bind(stream_protocol::endpoint(path.text), error);
   if (!error) impl->acceptor.listen(kConnectionCountMax, error);
   if (error)
-    return fail(Errc::kInternal,
-                "cannot listen on " + socket.string() + ": " + error.message());
+    return fail(Errc::kInternal, "cannot listen on " + socket.string() + ": " + error.message());
   ::chmod(socket.c_str(), 0600);
   asio::co_spawn(executor, Impl::accept_all(impl), asio::detached);
   return ControlServer(std::move(impl));
@@ -143,7 +141,8 @@ Result<std::string> ask_daemon(const fs::path& socket, const std::string& verb) 
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, path.text.c_str(), path.text.size() + 1);
-  if (::connect(connection.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+  if (::connect(connection.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) !=
+      0) {
     if (errno == ENOENT || errno == ECONNREFUSED || errno == ENOTDIR)
       return fail(Errc::kNotFound, "no client is running in " + socket.parent_path().string() +
                                        ": start it with 'manyhands-client run'");
@@ -158,8 +157,8 @@ Result<std::string> ask_daemon(const fs::path& socket, const std::string& verb) 
     const ssize_t count = ::recv(connection.get(), bytes, sizeof bytes, 0);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-      return fail(Errc::kDeadlineExceeded, "the client did not answer within " +
-                                               std::to_string(kAskSeconds) + " s");
+      return fail(Errc::kDeadlineExceeded,
+                  "the client did not answer within " + std::to_string(kAskSeconds) + " s");
     if (count <= 0) break;
     reply.append(bytes, static_cast<std::size_t>(count));
   }

@@ -157,7 +157,8 @@ Status Daemon::run() {
                                       [this](const std::string& verb) { return answer(verb); });
   if (!control.has_value()) return control.error();
   core_.set_present(cache_.digests());
-  for (auto& [digest, chunks] : find_manifests(cache_)) core_.add_manifest(digest, std::move(chunks));
+  for (auto& [digest, chunks] : find_manifests(cache_))
+    core_.add_manifest(digest, std::move(chunks));
   log_info("client started", {{"server", server_.text()},
                               {"host", state_.host},
                               {"name", state_.name},
@@ -218,9 +219,7 @@ asio::awaitable<void> Daemon::exchange(Channel channel, ExchangeCall call) {
   }
 }
 
-void Daemon::act(const StartUpload& action) {
-  asio::co_spawn(io_, upload(action), asio::detached);
-}
+void Daemon::act(const StartUpload& action) { asio::co_spawn(io_, upload(action), asio::detached); }
 
 asio::awaitable<void> Daemon::upload(StartUpload action) {
   auto path = records_.update_path(action.result);
@@ -333,8 +332,8 @@ nlohmann::ordered_json Daemon::status() const {
   json["name"] = state_.name;
   json["cache_bytes"] = cache_.bytes();
   json["cache_bytes_max"] = cache_.bytes_max();
-  json["bytes_down"] = fetcher_.bytes_received() + poll_client_.bytes_received() +
-                       report_client_.bytes_received();
+  json["bytes_down"] =
+      fetcher_.bytes_received() + poll_client_.bytes_received() + report_client_.bytes_received();
   json["bytes_up"] =
       upload_client_.bytes_sent() + poll_client_.bytes_sent() + report_client_.bytes_sent();
   json["pid"] = ::getpid();
@@ -377,7 +376,8 @@ Result<std::filesystem::path> find_trainer(const std::string& flag) {
   const char* environment = std::getenv("MANYHANDS_TRAINER");
   if (path.empty() && environment != nullptr) path = environment;
   if (path.empty())
-    path = std::filesystem::read_symlink("/proc/self/exe", error).parent_path() / "manyhands-trainer";
+    path =
+        std::filesystem::read_symlink("/proc/self/exe", error).parent_path() / "manyhands-trainer";
   if (std::filesystem::is_regular_file(path, error) && ::access(path.c_str(), X_OK) == 0)
     return std::filesystem::absolute(path, error);
   return fail(Errc::kInvalidArgument,

@@ -41,8 +41,8 @@ Actions HostCore::start(TimePoint now, std::vector<Report> recovered, bool is_pa
     Work work;
     work.assignment.result = report.result;
     work.state = report.update_bytes > 0 ? WorkState::kUploading : WorkState::kReporting;
-    log(Severity::kInfo, "result " + to_string(report.result) +
-                             " was finished in an earlier run: delivering it");
+    log(Severity::kInfo,
+        "result " + to_string(report.result) + " was finished in an earlier run: delivering it");
     work.report = std::move(report);
     order_.push_back(work.report.result);
     work_.emplace(work.report.result, std::move(work));
@@ -175,7 +175,8 @@ Actions HostCore::trainer_ended(TimePoint now, std::string how) {
             "the trainer ended (" + how + ") " + std::to_string(work.trainer_end_count) +
                 " times while computing it");
   }
-  if (trainer_backoff_.failure_count() >= kTrainerEndsUntilReturn) return_uncomputed(trainer_problem_);
+  if (trainer_backoff_.failure_count() >= kTrainerEndsUntilReturn)
+    return_uncomputed(trainer_problem_);
   return settle(now);
 }
 

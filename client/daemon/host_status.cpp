@@ -42,9 +42,10 @@ std::string HostCore::describe() const {
     if (work.state == WorkState::kComputing && computing == nullptr) computing = &work;
     if (other == nullptr) other = &work;
   }
-  const std::string server = is_refused_       ? "the server refuses this host: " + server_problem_
-                             : is_server_away_ ? "server not reachable (" + server_problem_ + "), retrying"
-                                               : "";
+  const std::string server = is_refused_ ? "the server refuses this host: " + server_problem_
+                             : is_server_away_
+                                 ? "server not reachable (" + server_problem_ + "), retrying"
+                                 : "";
   if (mode_ == Mode::kStopping || mode_ == Mode::kExited) return "stopping";
   if (is_paused_) return "paused by the volunteer; 'manyhands-client resume' goes on";
   if (computing != nullptr) {

@@ -166,9 +166,9 @@ struct Log {
 /// Nothing is left to do: leave the event loop.
 struct Exit {};
 
-using Action = std::variant<StartExchange, CancelExchange, StartDownload, DropBlob, StartTrainer,
-                            StopTrainer, SendCompute, SendCancel, KeepRecord, DropRecord,
-                            StartUpload, Log, Exit>;
+using Action =
+    std::variant<StartExchange, CancelExchange, StartDownload, DropBlob, StartTrainer, StopTrainer,
+                 SendCompute, SendCancel, KeepRecord, DropRecord, StartUpload, Log, Exit>;
 using Actions = std::vector<Action>;
 
 }  // namespace mh::client

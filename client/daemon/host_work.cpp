@@ -21,10 +21,14 @@ std::string short_name(const Digest& digest) { return digest.hex().substr(0, 12)
 
 std::string_view blob_name(BlobKind kind) {
   switch (kind) {
-    case BlobKind::kJob: return "job description";
-    case BlobKind::kParameters: return "parameters";
-    case BlobKind::kManifest: return "data set manifest";
-    case BlobKind::kChunk: return "data chunk";
+    case BlobKind::kJob:
+      return "job description";
+    case BlobKind::kParameters:
+      return "parameters";
+    case BlobKind::kManifest:
+      return "data set manifest";
+    case BlobKind::kChunk:
+      return "data chunk";
   }
   return "blob";
 }
@@ -33,11 +37,16 @@ std::string_view blob_name(BlobKind kind) {
 
 std::string_view work_state_name(WorkState state) {
   switch (state) {
-    case WorkState::kDownloading: return "downloading";
-    case WorkState::kReady: return "ready";
-    case WorkState::kComputing: return "computing";
-    case WorkState::kUploading: return "uploading";
-    case WorkState::kReporting: return "reporting";
+    case WorkState::kDownloading:
+      return "downloading";
+    case WorkState::kReady:
+      return "ready";
+    case WorkState::kComputing:
+      return "computing";
+    case WorkState::kUploading:
+      return "uploading";
+    case WorkState::kReporting:
+      return "reporting";
   }
   return "unknown";
 }
@@ -46,8 +55,7 @@ std::string_view work_state_name(WorkState state) {
 
 void HostCore::take(const Assignment& assignment) {
   const ResultId result = assignment.result;
-  if (work_.contains(result) ||
-      std::find(closed_.begin(), closed_.end(), result) != closed_.end())
+  if (work_.contains(result) || std::find(closed_.begin(), closed_.end(), result) != closed_.end())
     return;
   Work& work = work_[result];
   work.assignment = assignment;
@@ -79,7 +87,8 @@ void HostCore::find_inputs(Work& work) {
     return give_up(work, Outcome::kFailed, "the data set has no split '" + assignment.split + "'");
   const std::vector<ManifestChunk>& chunks = split->second;
   if (assignment.chunk_indices.empty()) {
-    for (const ManifestChunk& chunk : chunks) work.inputs.emplace_back(chunk.digest, BlobKind::kChunk);
+    for (const ManifestChunk& chunk : chunks)
+      work.inputs.emplace_back(chunk.digest, BlobKind::kChunk);
   }
   for (const std::uint32_t index : assignment.chunk_indices) {
     if (index >= chunks.size())
@@ -267,8 +276,8 @@ Actions HostCore::upload_failed(TimePoint now, ResultId result, const Error& err
   }
   work.retry_at = now + milliseconds(500) * (1 << std::min(work.attempt_count, 6u));
   if (++work.attempt_count < options_.attempt_count_max) return settle(now);
-  log(Severity::kWarning, "the update of result " + to_string(result) +
-                              " cannot be uploaded: " + error.message);
+  log(Severity::kWarning,
+      "the update of result " + to_string(result) + " cannot be uploaded: " + error.message);
   ++failed_count_;
   give_up(work, Outcome::kFailed, "its update cannot be uploaded: " + error.message);
   return settle(now);
@@ -281,7 +290,8 @@ void HostCore::give_up(Work& work, Outcome outcome, std::string error) {
   if (work.state == WorkState::kComputing) actions_.push_back(SendCancel{result});
   if (error.size() > kErrorBytesMax) {
     error.resize(kErrorBytesMax);
-    while (!error.empty() && (static_cast<unsigned char>(error.back()) & 0x80) != 0) error.pop_back();
+    while (!error.empty() && (static_cast<unsigned char>(error.back()) & 0x80) != 0)
+      error.pop_back();
   }
   work.report = {};
   work.report.result = result;

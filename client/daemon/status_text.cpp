@@ -64,8 +64,10 @@ std::string status_text(const Json& status) {
   if (device.empty()) {
     device = "not started";
   } else {
-    device += " (" + text_of(status, "device_model") + "), " + text_of(status, "threads") + " threads";
-    if (const std::string note = text_of(status, "device_note"); !note.empty()) device += "; " + note;
+    device +=
+        " (" + text_of(status, "device_model") + "), " + text_of(status, "threads") + " threads";
+    if (const std::string note = text_of(status, "device_note"); !note.empty())
+      device += "; " + note;
   }
   text += line("device", device);
   char credit[64];
@@ -78,13 +80,15 @@ std::string status_text(const Json& status) {
                               credit + " GFLOP");
   text += line("cache", format_byte_size(number_of(status, "cache_bytes")) + " of at most " +
                             format_byte_size(number_of(status, "cache_bytes_max")));
-  text += line("network", format_byte_size(number_of(status, "bytes_down")) + " down, " +
-                              format_byte_size(number_of(status, "bytes_up")) + " up since the start");
+  text +=
+      line("network", format_byte_size(number_of(status, "bytes_down")) + " down, " +
+                          format_byte_size(number_of(status, "bytes_up")) + " up since the start");
   const auto work = status.find("work");
   if (work == status.end() || !work->is_array()) return text;
   for (const Json& one : *work)
-    text += line("work", "result " + text_of(one, "result_id") + ": " + text_of(one, "state") +
-                             ", job '" + text_of(one, "job_name") + "', step " + text_of(one, "step"));
+    text +=
+        line("work", "result " + text_of(one, "result_id") + ": " + text_of(one, "state") +
+                         ", job '" + text_of(one, "job_name") + "', step " + text_of(one, "step"));
   return text;
 }
 

@@ -24,20 +24,28 @@ std::string clean(const std::string& text) {
 
 v1::Outcome outcome_of(Outcome outcome) {
   switch (outcome) {
-    case Outcome::kSuccess: return v1::OUTCOME_SUCCESS;
-    case Outcome::kFailed: return v1::OUTCOME_FAILED;
-    case Outcome::kReturned: return v1::OUTCOME_RETURNED;
+    case Outcome::kSuccess:
+      return v1::OUTCOME_SUCCESS;
+    case Outcome::kFailed:
+      return v1::OUTCOME_FAILED;
+    case Outcome::kReturned:
+      return v1::OUTCOME_RETURNED;
   }
   return v1::OUTCOME_UNSPECIFIED;
 }
 
 VerdictKind verdict_of(v1::Verdict verdict) {
   switch (verdict) {
-    case v1::VERDICT_VALID: return VerdictKind::kValid;
-    case v1::VERDICT_REJECTED: return VerdictKind::kRejected;
-    case v1::VERDICT_TOO_LATE: return VerdictKind::kTooLate;
-    case v1::VERDICT_NOTED: return VerdictKind::kNoted;
-    default: return VerdictKind::kUnknown;
+    case v1::VERDICT_VALID:
+      return VerdictKind::kValid;
+    case v1::VERDICT_REJECTED:
+      return VerdictKind::kRejected;
+    case v1::VERDICT_TOO_LATE:
+      return VerdictKind::kTooLate;
+    case v1::VERDICT_NOTED:
+      return VerdictKind::kNoted;
+    default:
+      return VerdictKind::kUnknown;
   }
 }
 
@@ -68,8 +76,12 @@ Assignment from_message(const v1::Assignment& message) {
       static_cast<std::int64_t>(std::clamp<std::uint64_t>(message.lease_ms(), 1000, kLeaseMsMax)));
   assignment.job_name = clean(message.job_name());
   switch (message.kind()) {
-    case v1::WORK_KIND_GRADIENT: assignment.kind = WorkKind::kGradient; break;
-    case v1::WORK_KIND_EVALUATION: assignment.kind = WorkKind::kEvaluation; break;
+    case v1::WORK_KIND_GRADIENT:
+      assignment.kind = WorkKind::kGradient;
+      break;
+    case v1::WORK_KIND_EVALUATION:
+      assignment.kind = WorkKind::kEvaluation;
+      break;
     default:
       problem = "work of kind " + std::to_string(message.kind()) +
                 " is not known to this version of the client";

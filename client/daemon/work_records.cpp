@@ -66,8 +66,10 @@ Result<Report> WorkRecords::read(const fs::path& path) const {
   report.correct_count = number("correct_count");
   report.compute_ms = number("compute_ms");
   std::error_code error;
-  if (report.update_bytes > 0 && fs::file_size(update_path(report.result), error) != report.update_bytes)
-    return fail(Errc::kDataLoss, "the update of result " + to_string(report.result) + " is not whole");
+  if (report.update_bytes > 0 &&
+      fs::file_size(update_path(report.result), error) != report.update_bytes)
+    return fail(Errc::kDataLoss,
+                "the update of result " + to_string(report.result) + " is not whole");
   return report;
 }
 

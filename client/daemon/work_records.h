@@ -14,7 +14,8 @@ namespace mh::client {
 class WorkRecords {
  public:
   /// `folder` must exist. Records of another host (an earlier attachment) are not taken.
-  WorkRecords(std::filesystem::path folder, HostId host) : folder_(std::move(folder)), host_(host) {}
+  WorkRecords(std::filesystem::path folder, HostId host)
+      : folder_(std::move(folder)), host_(host) {}
 
   Status keep(const Report& report);
   /// Removes record and update; none there is no error.
