@@ -1,0 +1,48 @@
+# What people type. The build itself is CMake's: see CMakePresets.json.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup build test demo lint format asan tsan bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## install what is missing: Debian packages, LibTorch
+	@scripts/setup.sh
+
+# demo, test and the rest set up by themselves; build does not, so that a machine set up with
+# --server-only stays one.
+.PHONY: ready
+ready:
+	@scripts/setup.sh --quiet
+	@MANYHANDS_REQUIRE_TORCH=ON scripts/build.sh release
+
+build: ## compile; the programs are then in build/release/bin
+	@scripts/build.sh release
+
+test: ready ## set up, build, run all tests: unit, integration, lint
+	@scripts/test.sh release
+
+demo: ready ## set up, build, train Fashion-MNIST with four volunteers on this machine
+	@scripts/demo.sh
+
+lint: ## layering, sizes, words, banned calls, format
+	@/usr/bin/env python3 tests/lint/lint.py
+
+format: ## apply clang-format to every source file
+	@git ls-files --cached --others --exclude-standard '*.h' '*.cpp' | xargs -r clang-format-14 -i
+
+asan: ## unit tests under AddressSanitizer and UBSan
+	@scripts/setup.sh --quiet
+	@MANYHANDS_REQUIRE_TORCH=ON scripts/build.sh asan
+	@scripts/test.sh asan -L unit
+
+tsan: ## unit tests of server and client under ThreadSanitizer
+	@scripts/setup.sh --quiet --server-only
+	@scripts/build.sh tsan unit_core_test unit_server_test
+	@scripts/test.sh tsan -R 'unit_(core|server)_test'
+
+bench: ready ## the pipeline against bare trainers: samples/s, ms per step, bytes
+	@PATH="$$PWD/build/release/bin:$$PATH" python3 tests/bench/pipeline_bench.py
+
+clean: ## remove build/
+	@rm -rf build
