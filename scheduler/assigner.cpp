@@ -366,35 +366,42 @@ bool is_finished_valid(const HostEntry& host, ResultId id) {
   });
 }
 
+// Renewed from the time of the request: a held call that is asked again proves nothing new.
+void renew_lease(State& state, HostEntry& host, ResultEntry& result, TimePoint received,
+                 TimePoint now, ExchangeReply& reply) {
+  const bool is_young =
+      received < renewable_until(state.options, result.row.leased, result.row.lease_length);
+  const TimePoint deadline = received + result.row.lease_length;
+  if (result.row.state == ResultState::kLeased) {
+    if (is_young && deadline > result.deadline) state.set_deadline(result, deadline);
+  } else if (result.row.state == ResultState::kExpired) {
+    const bool is_done = state.workunit(result.row.workunit).row.state == WorkunitState::kDone;
+    if (is_done) {
+      reply.revoked.push_back(result.row.id);
+    } else if (is_young && deadline > now && host.leases.size() < state.options.quota_max) {
+      state.set_state(result, ResultState::kLeased, now);
+      state.set_deadline(result, deadline);
+    }
+  } else if (result.row.state != ResultState::kValid) {
+    reply.revoked.push_back(result.row.id);
+  }
+  if (result.row.state == ResultState::kLeased) {
+    TimePoint& last_active = state.contribution(state.job(result.row.job), host.row.id).last_active;
+    last_active = std::max(last_active, received);
+  }
+}
+
 }  // namespace
 
-void renew_leases(State& state, HostEntry& host, const std::vector<ResultId>& held, TimePoint now,
+void renew_leases(State& state, HostEntry& host, const ExchangeEvent& event, TimePoint now,
                   ExchangeReply& reply) {
-  for (const ResultId id : held) {
+  for (const ResultId id : event.held) {
     const auto found = state.results.find(id);
     if (found == state.results.end() || found->second.row.host != host.row.id) {
       if (!is_finished_valid(host, id)) reply.revoked.push_back(id);
       continue;
     }
-    ResultEntry& result = found->second;
-    const WorkunitEntry& workunit = state.workunit(result.row.workunit);
-    const bool is_young =
-        now < renewable_until(state.options, result.row.leased, result.row.lease_length);
-    if (result.row.state == ResultState::kLeased) {
-      if (is_young) state.set_deadline(result, now + result.row.lease_length);
-    } else if (result.row.state == ResultState::kExpired) {
-      if (workunit.row.state == WorkunitState::kDone) {
-        reply.revoked.push_back(id);
-      } else if (is_young && host.leases.size() < state.options.quota_max) {
-        state.set_state(result, ResultState::kLeased, now);
-        state.set_deadline(result, now + result.row.lease_length);
-      }
-    } else if (result.row.state != ResultState::kValid) {
-      reply.revoked.push_back(id);
-    }
-    if (result.row.state == ResultState::kLeased) {
-      state.contribution(state.job(result.row.job), host.row.id).last_active = now;
-    }
+    renew_lease(state, host, found->second, event.received, now, reply);
   }
 }
 

@@ -7,7 +7,7 @@
 namespace mh::scheduler {
 
 // Renews the leases that the host names and lists those that are gone in reply.revoked (rule 3).
-void renew_leases(State& state, HostEntry& host, const std::vector<ResultId>& held, TimePoint now,
+void renew_leases(State& state, HostEntry& host, const ExchangeEvent& event, TimePoint now,
                   ExchangeReply& reply);
 
 // Fills reply.assignments, no_work_reason, retry_at, backoff and is_drained.

@@ -19,12 +19,8 @@ namespace {
 constexpr std::chrono::milliseconds kLastSeenGrain{60'000};
 constexpr std::size_t kHoldingsMax = 32;
 
-Error no_such_job(JobId id) {
-  return fail(Errc::kNotFound, "there is no job " + to_string(id));
-}
-Error no_such_host(HostId id) {
-  return fail(Errc::kNotFound, "there is no host " + to_string(id));
-}
+Error no_such_job(JobId id) { return fail(Errc::kNotFound, "there is no job " + to_string(id)); }
+Error no_such_host(HostId id) { return fail(Errc::kNotFound, "there is no host " + to_string(id)); }
 
 template <class Reply>
 Decision<Reply> decide(State& state, Reply reply) {
@@ -151,7 +147,7 @@ Decision<Result<ExchangeReply>> Coordinator::exchange(const ExchangeEvent& event
   hear(state, host, event, now);
   ExchangeReply reply;
   reply.verdicts = judge_reports(state, host, event.reports, now);
-  renew_leases(state, host, event.held, now, reply);
+  renew_leases(state, host, event, now, reply);
   expire_leases(state, now);
   assign_work(state, host, event, now, reply);
   return decide<Result<ExchangeReply>>(state, std::move(reply));

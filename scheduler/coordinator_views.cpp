@@ -196,8 +196,6 @@ bool Coordinator::is_blob_referenced(const Digest& blob) const {
   return impl_->state.blobs.contains(blob);
 }
 
-std::vector<Digest> Coordinator::referenced_blobs() const {
-  return impl_->state.blobs.all();
-}
+std::vector<Digest> Coordinator::referenced_blobs() const { return impl_->state.blobs.all(); }
 
 }  // namespace mh::scheduler

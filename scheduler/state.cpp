@@ -43,18 +43,10 @@ bool is_legal(WorkunitState from, WorkunitState to) {
 
 }  // namespace
 
-JobEntry& State::job(JobId id) {
-  return entry(jobs, id);
-}
-HostEntry& State::host(HostId id) {
-  return entry(hosts, id);
-}
-WorkunitEntry& State::workunit(WorkunitId id) {
-  return entry(workunits, id);
-}
-ResultEntry& State::result(ResultId id) {
-  return entry(results, id);
-}
+JobEntry& State::job(JobId id) { return entry(jobs, id); }
+HostEntry& State::host(HostId id) { return entry(hosts, id); }
+WorkunitEntry& State::workunit(WorkunitId id) { return entry(workunits, id); }
+ResultEntry& State::result(ResultId id) { return entry(results, id); }
 
 ContributionEntry& State::contribution(JobEntry& owner, HostId host_id) {
   const auto [found, is_new] = owner.contributions.try_emplace(host_id);

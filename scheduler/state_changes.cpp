@@ -15,13 +15,9 @@ void State::changed(const ContributionEntry& entry) {
   changed_contributions_.insert({entry.row.job, entry.row.host});
 }
 
-void State::store(const EvaluationRow& row) {
-  changed_evaluations_[{row.job, row.step}] = row;
-}
+void State::store(const EvaluationRow& row) { changed_evaluations_[{row.job, row.step}] = row; }
 
-void State::store(const CheckpointRow& row) {
-  changed_checkpoints_[{row.job, row.step}] = row;
-}
+void State::store(const CheckpointRow& row) { changed_checkpoints_[{row.job, row.step}] = row; }
 
 void State::touch(JobEntry& job) {
   ++job.row.version;

@@ -14,9 +14,7 @@
 
 namespace mh::scheduler {
 
-inline Digest digest_of(const std::string& text) {
-  return sha256(std::string_view(text));
-}
+inline Digest digest_of(const std::string& text) { return sha256(std::string_view(text)); }
 
 // What a store does with changes.
 class ShadowStore {

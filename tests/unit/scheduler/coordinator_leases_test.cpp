@@ -61,6 +61,24 @@ TEST_F(Leases, NamingALeaseRenewsItByItsLength) {
   EXPECT_EQ(coordinator->host(host)->lease_count, 0u);
 }
 
+TEST_F(Leases, AHeldCallRenewsFromItsArrivalOnly) {
+  start();
+  const HostId host = attach("attic");
+  submit(small_job());
+  const Assignment work = get(host);
+  ExchangeEvent parked;
+  parked.host = host;
+  parked.held = {work.result};
+  parked.received = now;
+  for (int i = 0; i < 29; ++i) {
+    advance(1'000);
+    take(coordinator->exchange(parked, now)).value();
+  }
+  advance(1'000);
+  tick();
+  EXPECT_EQ(coordinator->host(host)->lease_count, 0u);
+}
+
 TEST_F(Leases, AHungTrainerCannotRenewForEver) {
   start();
   const HostId host = attach("attic");
