@@ -31,11 +31,11 @@ class Assigner {
 
   void run() {
     reply_.is_drained = !is_work_waiting();
+    resend_lost();
     if (event_.wanted == 0) {
       state_.asking.erase(host_.row.id);
       return;
     }
-    resend_lost();
     if (host_.paused_until > now_) {
       retry_no_later(reply_, host_.paused_until);
     } else {
@@ -70,7 +70,6 @@ class Assigner {
   void resend_lost() {
     const std::set<ResultId> held(event_.held.begin(), event_.held.end());
     for (const ResultId id : host_.leases) {
-      if (reply_.assignments.size() >= event_.wanted) return;
       if (held.contains(id)) continue;
       ResultEntry& result = state_.result(id);
       const bool is_old = result.last_sent < event_.received &&

@@ -32,7 +32,7 @@
 //  5. Speed is measured by the server: from the lease or the host's previous report, whichever is
 //     later, to the report. No decision uses a host's clock or its claims.
 //  6. Lost replies: a lease that the host does not name in `held` nor report, that was sent before
-//     the request arrived and at least resend_after ago, is sent again before anything new; at
+//     the request arrived and at least resend_after ago, is sent again, wanted or not; at
 //     once if the request carries a description (the client has just started).
 //     Rationale: a reply lost on the way must not cost a lease length. A lease granted on the
 //     host's other connection meanwhile may be sent twice, which is harmless: same result id.

@@ -206,6 +206,20 @@ TEST_F(Leases, SendsLeasesAgainAtOnceToARestartedClient) {
   EXPECT_NE(reply.assignments[1].result, first.result);
 }
 
+TEST_F(Leases, TellsARestartedClientOfItsLeasesEvenIfItWantsNoWork) {
+  start();
+  const HostId host = attach("attic");
+  submit(small_job());
+  const Assignment first = get(host);
+  ExchangeEvent event;
+  event.host = host;
+  event.description = HostDescription{};
+  const ExchangeReply reply = exchange(event);
+  ASSERT_EQ(reply.assignments.size(), 1u);
+  EXPECT_EQ(reply.assignments[0].result, first.result);
+  EXPECT_TRUE(ask(host, 0).is_parkable());
+}
+
 TEST_F(Leases, AParkedCallIsNotSentWhatWasGrantedMeanwhile) {
   start();
   const HostId host = attach("attic");

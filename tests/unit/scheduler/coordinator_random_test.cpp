@@ -206,7 +206,7 @@ class RandomCoordinator : public CoordinatorTest {
     if (random.below(8) == 0) return;
     for (const Report& sent : event.reports) host.held.erase(sent.result);
     for (const ResultId id : reply.revoked) host.held.erase(id);
-    EXPECT_LE(reply.assignments.size(), event.wanted);
+    EXPECT_LE(reply.assignments.size(), options.quota_max);
     for (const Assignment& work : reply.assignments) host.held[work.result] = work;
   }
 
