@@ -1,4 +1,5 @@
-// The rules of a manifest and the small sums over it; reading and writing: dataset_manifest_json.cpp.
+// The rules of a manifest and the small sums over it; reading and writing:
+// dataset_manifest_json.cpp.
 #include "proto/base/dataset_manifest.h"
 
 #include <algorithm>
@@ -38,9 +39,8 @@ Status check_tensor(const SampleTensor& tensor, const std::string& name) {
 }
 
 bool has_control_character(std::string_view text) {
-  return std::any_of(text.begin(), text.end(), [](char c) {
-    return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
-  });
+  return std::any_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
 }
 
 Status check_classes(const DatasetManifest& manifest) {
@@ -80,7 +80,8 @@ Status check_normalization(const DatasetManifest& manifest) {
     }
     for (std::size_t i = 0; i < values.size(); ++i) {
       const std::string place = path + "[" + std::to_string(i) + "]";
-      if (!std::isfinite(values[i]) || std::abs(values[i]) > 1e30) return bad(place, "out of range");
+      if (!std::isfinite(values[i]) || std::abs(values[i]) > 1e30)
+        return bad(place, "out of range");
       if (above_zero && values[i] < 1e-30) return bad(place, "must be above 0");
     }
     return {};
@@ -106,13 +107,14 @@ Status check_chunks(const SplitInfo& split, const std::string& path, std::uint64
                                        std::to_string(common));
     }
     if (chunk.count > kChunkBytesMax / sample_bytes) {
-      return bad(place + ".count", std::to_string(chunk.count) + " samples of " +
-                                       std::to_string(sample_bytes) + " bytes; limit of a chunk is " +
-                                       std::to_string(kChunkBytesMax) + " bytes");
+      return bad(place + ".count",
+                 std::to_string(chunk.count) + " samples of " + std::to_string(sample_bytes) +
+                     " bytes; limit of a chunk is " + std::to_string(kChunkBytesMax) + " bytes");
     }
     if (chunk.bytes != chunk.count * sample_bytes) {
-      return bad(place + ".bytes", std::to_string(chunk.bytes) + ", " + std::to_string(chunk.count) +
-                                       " samples of " + std::to_string(sample_bytes) + " bytes are " +
+      return bad(place + ".bytes", std::to_string(chunk.bytes) + ", " +
+                                       std::to_string(chunk.count) + " samples of " +
+                                       std::to_string(sample_bytes) + " bytes are " +
                                        std::to_string(chunk.count * sample_bytes));
     }
     rest -= chunk.count;
@@ -124,7 +126,8 @@ Status check_chunks(const SplitInfo& split, const std::string& path, std::uint64
   return {};
 }
 
-Status check_split(const DatasetManifest& manifest, const std::string& name, const SplitInfo& split) {
+Status check_split(const DatasetManifest& manifest, const std::string& name,
+                   const SplitInfo& split) {
   const std::string path = "splits." + name;
   if (std::find(std::begin(kSplitNames), std::end(kSplitNames), name) == std::end(kSplitNames)) {
     return bad(path, "unknown split; allowed are train, val, test");
@@ -146,7 +149,8 @@ Status check_split(const DatasetManifest& manifest, const std::string& name, con
     if (rest != UINT64_MAX) rest -= count;
   }
   if (rest != 0) {
-    return bad(path + ".class_counts", "do not add up to the " + std::to_string(targets) + " targets");
+    return bad(path + ".class_counts",
+               "do not add up to the " + std::to_string(targets) + " targets");
   }
   return {};
 }

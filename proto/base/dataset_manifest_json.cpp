@@ -91,7 +91,8 @@ SampleTensor read_tensor(Reader& reader, const Json& value, const std::string& p
   if (const auto known = data_type_from_name(dtype)) {
     tensor.dtype = *known;
   } else {
-    reader.complain(path + ".dtype", "'" + dtype.substr(0, 32) + "', allowed are u8, i32, i64, f32");
+    const std::string found = dtype.substr(0, 32);
+    reader.complain(path + ".dtype", '\'' + found + "', allowed are u8, i32, i64, f32");
   }
   const Json& shape = value["shape"];
   if (!reader.array(shape, path + ".shape")) return tensor;
@@ -147,11 +148,13 @@ SplitInfo read_split(Reader& reader, const Json& value, const std::string& path)
 DatasetManifest read_manifest(Reader& reader, const Json& root) {
   DatasetManifest manifest;
   if (!root.is_object() || root.value("format", Json()) != Json(kFormat)) {
-    reader.complain("format", "must be '" + std::string(kFormat) + "': this is another kind of file");
+    reader.complain("format",
+                    "must be '" + std::string(kFormat) + "': this is another kind of file");
     return manifest;
   }
-  if (!reader.object(root, "", {"format", "input", "target", "class_count", "class_names",
-                                "normalization", "splits"})) {
+  if (!reader.object(
+          root, "",
+          {"format", "input", "target", "class_count", "class_names", "normalization", "splits"})) {
     return manifest;
   }
   manifest.input = read_tensor(reader, root["input"], "input");
@@ -186,9 +189,8 @@ OrderedJson split_json(const SplitInfo& split) {
     chunks.push_back(
         {{"digest", chunk.digest.hex()}, {"bytes", chunk.bytes}, {"count", chunk.count}});
   }
-  return {{"count", split.count},
-          {"class_counts", split.class_counts},
-          {"chunks", std::move(chunks)}};
+  return {
+      {"count", split.count}, {"class_counts", split.class_counts}, {"chunks", std::move(chunks)}};
 }
 
 }  // namespace

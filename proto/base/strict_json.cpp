@@ -57,10 +57,10 @@ Error bad(const std::string& what) { return fail(Errc::kInvalidArgument, what); 
 
 }  // namespace
 
-Status parse_strict_json(std::string_view text, std::uint64_t bytes_max, int depth_max,
-                         Json& out) {
+Status parse_strict_json(std::string_view text, std::uint64_t bytes_max, int depth_max, Json& out) {
   if (text.size() > bytes_max) {
-    return bad(std::to_string(text.size()) + " bytes of JSON, limit is " + std::to_string(bytes_max));
+    return bad(std::to_string(text.size()) + " bytes of JSON, limit is " +
+               std::to_string(bytes_max));
   }
   if (nesting_of(text) > depth_max) {
     return bad("JSON nested deeper than " + std::to_string(depth_max));

@@ -11,8 +11,8 @@
 namespace mh {
 
 /// Parses a whole text into `out` (json converts from everything, so it fits no Result).
-/// Errors: kInvalidArgument with what is wrong: longer than bytes_max, nested deeper than depth_max,
-/// malformed (with the byte where), a key that stands twice in one object.
+/// Errors: kInvalidArgument with what is wrong: longer than bytes_max, nested deeper than
+/// depth_max, malformed (with the byte where), a key that stands twice in one object.
 Status parse_strict_json(std::string_view text, std::uint64_t bytes_max, int depth_max,
                          nlohmann::json& out);
 

@@ -1,4 +1,5 @@
-// Deviates by series instead of libm; see deviates.h. The folder is compiled without fused multiply-adds.
+// Deviates by series instead of libm; see deviates.h. The folder is compiled without fused
+// multiply-adds.
 #include "trainer/model/deviates.h"
 
 #include <cmath>

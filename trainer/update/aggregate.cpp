@@ -17,7 +17,8 @@ void add_to(double* __restrict sum, const float* __restrict values, std::size_t 
   for (std::size_t i = 0; i < count; ++i) sum[i] += static_cast<double>(values[i]);
 }
 
-void divide(const double* __restrict sum, double divisor, float* __restrict out, std::size_t count) {
+void divide(const double* __restrict sum, double divisor, float* __restrict out,
+            std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) out[i] = static_cast<float>(sum[i] / divisor);
 }
 

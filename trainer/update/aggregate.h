@@ -1,9 +1,9 @@
 // From the updates of a step to its mean gradient: one double a parameter, shards added strictly in
 // the order 0, 1, 2, …, so that arrival order changes no bit (docs/decisions/0002).
 //
-// Flow: screened updates -> GradientAccumulator (server: as the prefix completes; reference: as they
-// are computed) -> mean -> step.h. Compiled without fused multiply-add; every element is independent
-// of the others, so vector width changes nothing. Threads: one at a time.
+// Flow: screened updates -> GradientAccumulator (server: as the prefix completes; reference: as
+// they are computed) -> mean -> step.h. Compiled without fused multiply-add; every element is
+// independent of the others, so vector width changes nothing. Threads: one at a time.
 #pragma once
 
 #include <cstdint>

@@ -18,8 +18,8 @@ double power(double base, std::uint64_t exponent) {
   return result;
 }
 
-/// cos(angle) for |angle| at most π/4, or sin with `first_term` the angle: the Taylor series, summed
-/// from its small end; the last term is below 1e-20.
+/// cos(angle) for |angle| at most π/4, or sin with `first_term` the angle: the Taylor series,
+/// summed from its small end; the last term is below 1e-20.
 double series(double angle, double first_power) {
   const double square = angle * angle;
   double sum = 0;
@@ -39,7 +39,8 @@ double cos_pi(double x) {
 
 template <bool kWithMomentum, bool kNesterov>
 void step_sgd(float* __restrict parameters, const float* __restrict gradient,
-              float* __restrict momentum, std::size_t count, float decay, float factor, float rate) {
+              float* __restrict momentum, std::size_t count, float decay, float factor,
+              float rate) {
   for (std::size_t i = 0; i < count; ++i) {
     float change = gradient[i] + decay * parameters[i];
     if constexpr (kWithMomentum) {
@@ -52,13 +53,13 @@ void step_sgd(float* __restrict parameters, const float* __restrict gradient,
 
 /// Scalars of adam, rounded once.
 struct AdamScalars {
-  float keep = 1;          // Factor on parameters (adamw's decay).
-  float decay = 0;         // Factor of parameters in the gradient (adam's).
-  float first_weight = 0;  // 1 - beta1.
-  float second_keep = 0;   // beta2.
-  float second_weight = 0; // 1 - beta2.
-  float rate = 0;          // lr / (1 - beta1^t).
-  float root = 1;          // sqrt(1 - beta2^t).
+  float keep = 1;           // Factor on parameters (adamw's decay).
+  float decay = 0;          // Factor of parameters in the gradient (adam's).
+  float first_weight = 0;   // 1 - beta1.
+  float second_keep = 0;    // beta2.
+  float second_weight = 0;  // 1 - beta2.
+  float rate = 0;           // lr / (1 - beta1^t).
+  float root = 1;           // sqrt(1 - beta2^t).
   float epsilon = 0;
 };
 
@@ -99,8 +100,8 @@ std::uint32_t optimizer_slots(const model::OptimizerSpec& spec) {
 }
 
 void step_parameters(std::span<float> parameters, std::span<const float> gradient,
-                     std::span<float> state, const model::OptimizerSpec& spec,
-                     double learning_rate, std::uint64_t steps_done) {
+                     std::span<float> state, const model::OptimizerSpec& spec, double learning_rate,
+                     std::uint64_t steps_done) {
   const std::size_t count = parameters.size();
   MH_CHECK(gradient.size() == count && state.size() == count * optimizer_slots(spec));
   if (spec.kind != model::OptimizerKind::kSgd) {
@@ -127,11 +128,11 @@ double learning_rate_at(const model::ScheduleSpec& schedule, double base_learnin
     case model::ScheduleKind::kConstant:
       return rate;
     case model::ScheduleKind::kStep:
-      return rate * power(schedule.factor, after / std::max<std::uint64_t>(1, schedule.every_steps));
+      return rate *
+             power(schedule.factor, after / std::max<std::uint64_t>(1, schedule.every_steps));
     case model::ScheduleKind::kCosine: {
       const std::uint64_t span = step_count > warmup ? step_count - warmup : 1;
-      const double share =
-          std::min(1.0, static_cast<double>(after) / static_cast<double>(span));
+      const double share = std::min(1.0, static_cast<double>(after) / static_cast<double>(span));
       const double cosine = (1 + cos_pi(share)) / 2;
       return rate * (schedule.final_factor + (1 - schedule.final_factor) * cosine);
     }

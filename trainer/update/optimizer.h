@@ -6,10 +6,11 @@
 // first step; the payload of an optimizer-state pack. Pure functions; no threads.
 //
 // With g the gradient, p a parameter, t = steps_done + 1:
-//   sgd    g += weight_decay p; with momentum: b = momentum b + g, g = nesterov ? g + momentum b : b;
-//          p -= lr g                                                          (slot 0: b)
+//   sgd    g += weight_decay p; with momentum: b = momentum b + g, then g = b, or with nesterov
+//          g += momentum b; p -= lr g                                          (slot 0: b)
 //   adam   g += weight_decay p; m += (1 - beta1)(g - m); v = beta2 v + (1 - beta2) g g;
-//          p -= lr / (1 - beta1^t) · m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)  (slots 0: m, 1: v)
+//          p -= lr / (1 - beta1^t) · m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)
+//                                                                              (slot 0: m, 1: v)
 //   adamw  p *= 1 - lr weight_decay first, no weight decay in g; then as adam
 // Scalars (1 - beta1, lr / (1 - beta1^t), …) are computed in double and rounded to fp32 once.
 #pragma once
@@ -27,8 +28,8 @@ std::uint32_t optimizer_slots(const model::OptimizerSpec& spec);
 /// Changes parameters and state by one step. Sizes: gradient as parameters, state
 /// optimizer_slots(spec) times that (else MH_CHECK fails). The spans must not overlap.
 void step_parameters(std::span<float> parameters, std::span<const float> gradient,
-                     std::span<float> state, const model::OptimizerSpec& spec,
-                     double learning_rate, std::uint64_t steps_done);
+                     std::span<float> state, const model::OptimizerSpec& spec, double learning_rate,
+                     std::uint64_t steps_done);
 
 /// Learning rate of step `step` (from 0) of `step_count`; the equation stands at
 /// model::ScheduleSpec. Powers and the cosine are computed here, exactly alike everywhere.

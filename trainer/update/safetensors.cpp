@@ -20,23 +20,27 @@ Error bad(const std::string& what) {
   return fail(Errc::kInvalidArgument, "not a safetensors file that can be read here: " + what);
 }
 
-/// Number of elements of `shape`, or an error for sizes that are negative or multiply to more than a file can hold.
+/// Number of elements of `shape`, or an error for sizes that are negative or multiply to more than
+/// a file can hold.
 Result<std::uint64_t> count_of(const Json& shape, const std::string& name, model::Shape& out) {
   if (!shape.is_array() || shape.size() > model::kRankMax) return bad("shape of " + name);
   std::uint64_t count = 1;
   for (const Json& size : shape) {
     if (!size.is_number_unsigned()) return bad("shape of " + name);
     const auto value = size.get<std::uint64_t>();
-    if (value > static_cast<std::uint64_t>(model::kParameterCountMax)) return bad("shape of " + name);
+    if (value > static_cast<std::uint64_t>(model::kParameterCountMax))
+      return bad("shape of " + name);
     out.push_back(static_cast<std::int64_t>(value));
     count *= value;
-    if (count > static_cast<std::uint64_t>(model::kParameterCountMax)) return bad("shape of " + name);
+    if (count > static_cast<std::uint64_t>(model::kParameterCountMax))
+      return bad("shape of " + name);
   }
   return count;
 }
 
 Result<model::ParameterSpec> tensor_of(const std::string& name, const Json& entry) {
-  if (!entry.is_object() || entry.value("dtype", Json()) != "F32") return bad("dtype of " + name + " is not F32");
+  if (!entry.is_object() || entry.value("dtype", Json()) != "F32")
+    return bad("dtype of " + name + " is not F32");
   model::ParameterSpec tensor;
   tensor.name = name;
   MH_TRY(tensor.count, count_of(entry.value("shape", Json()), name, tensor.shape));
@@ -61,9 +65,10 @@ std::string safetensors_head(std::span<const model::ParameterSpec> parameters,
   nlohmann::ordered_json header;
   if (!metadata.empty()) header["__metadata__"] = metadata;
   for (const model::ParameterSpec& parameter : parameters) {
-    header[parameter.name] = {{"dtype", "F32"},
-                              {"shape", parameter.shape},
-                              {"data_offsets", {parameter.offset * 4, (parameter.offset + parameter.count) * 4}}};
+    header[parameter.name] = {
+        {"dtype", "F32"},
+        {"shape", parameter.shape},
+        {"data_offsets", {parameter.offset * 4, (parameter.offset + parameter.count) * 4}}};
   }
   std::string text = header.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
   text.append((8 - text.size() % 8) % 8, ' ');
@@ -81,7 +86,8 @@ Result<SafetensorsView> view_safetensors(std::span<const std::byte> file) {
   }
   const std::string_view text = as_text(file.subspan(8, static_cast<std::size_t>(header_bytes)));
   Json header;
-  const Status parsed = parse_strict_json(text, kSafetensorsHeaderBytesMax, kHeaderDepthMax, header);
+  const Status parsed =
+      parse_strict_json(text, kSafetensorsHeaderBytesMax, kHeaderDepthMax, header);
   if (!parsed) return bad(parsed.error().message);
   if (!header.is_object()) return bad("the header is no JSON object");
   SafetensorsView view;
@@ -97,10 +103,9 @@ Result<SafetensorsView> view_safetensors(std::span<const std::byte> file) {
       view.metadata[key] = value.get<std::string>();
     }
   }
-  std::sort(view.parameters.begin(), view.parameters.end(),
-            [](const auto& a, const auto& b) {
-              return std::pair(a.offset, a.count) < std::pair(b.offset, b.count);
-            });
+  std::sort(view.parameters.begin(), view.parameters.end(), [](const auto& a, const auto& b) {
+    return std::pair(a.offset, a.count) < std::pair(b.offset, b.count);
+  });
   std::uint64_t next = 0;
   for (const model::ParameterSpec& tensor : view.parameters) {
     if (tensor.offset != next) return bad("a hole or overlap before " + tensor.name);

@@ -106,7 +106,8 @@ Status SplitReader::map_chunk(std::size_t chunk) {
   const ChunkInfo& info = split_.chunks[chunk];
   const std::filesystem::path path = chunk_dir_ / info.digest.hex();
   MH_TRY(MappedFile map, MappedFile::open(path, kChunkBytesMax));
-  const std::string name = "chunk " + std::to_string(chunk) + " of " + name_ + " (" + path.string() + ")";
+  const std::string name =
+      "chunk " + std::to_string(chunk) + " of " + name_ + " (" + path.string() + ")";
   if (map.bytes().size() != info.bytes) {
     return fail(Errc::kDataLoss, name + ": it has " + std::to_string(map.bytes().size()) +
                                      " bytes, the manifest says " + std::to_string(info.bytes));
@@ -191,8 +192,8 @@ Status SplitReader::gather_input_indices(std::span<const std::uint64_t> samples,
   return gather_integers(samples, true, limit, out);
 }
 
-Status SplitReader::gather_classes(std::span<const std::uint64_t> samples,
-                                   std::int64_t class_count, std::span<std::int64_t> out) {
+Status SplitReader::gather_classes(std::span<const std::uint64_t> samples, std::int64_t class_count,
+                                   std::span<std::int64_t> out) {
   return gather_integers(samples, false, class_count, out);
 }
 
@@ -212,7 +213,8 @@ Result<DataFolder> open_data_folder(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / "manifest.json";
   MH_TRY(const std::string text, read_file(path, kManifestBytesMax));
   Result<DatasetManifest> manifest = parse_manifest(text);
-  if (!manifest) return fail(manifest.error().code, path.string() + ": " + manifest.error().message);
+  if (!manifest)
+    return fail(manifest.error().code, path.string() + ": " + manifest.error().message);
   return DataFolder{std::move(*manifest), sha256(text), folder};
 }
 

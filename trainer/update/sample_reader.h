@@ -1,10 +1,10 @@
-// Reads samples from the chunks of a data set: memory maps found by digest in a folder, converted to
-// what a model eats (normalised floats, row numbers of an embedding, class numbers).
+// Reads samples from the chunks of a data set: memory maps found by digest in a folder, converted
+// to what a model eats (normalised floats, row numbers of an embedding, class numbers).
 //
-// Flow: manifest + chunk folder (the daemon's cache, or `dataset import --to-dir`) -> SampleReader ->
-// trainer/engine. Chunks come from other computers: size, and if asked for the digest, are checked
-// when a chunk is first used, every class number whenever it is read.
-// Threads: one at a time; the first use of a chunk reads the disk.
+// Flow: manifest + chunk folder (the daemon's cache, or `dataset import --to-dir`) -> SampleReader
+// -> trainer/engine. Chunks come from other computers: size, and if asked for the digest, are
+// checked when a chunk is first used, every class number whenever it is read. Threads: one at a
+// time; the first use of a chunk reads the disk.
 #pragma once
 
 #include <cstdint>
@@ -43,8 +43,8 @@ class SplitReader {
 
   // Each writes its samples one after another, in the order of `samples`; `out` holds exactly
   // samples.size() × elements (else MH_CHECK fails).
-  // Errors: kOutOfRange for a sample number not below count(); kNotFound, kDataLoss for a chunk that
-  // is missing or damaged; kInvalidArgument for a value out of range.
+  // Errors: kOutOfRange for a sample number not below count(); kNotFound, kDataLoss for a chunk
+  // that is missing or damaged; kInvalidArgument for a value out of range.
 
   /// Inputs as floats; `normalize`: (value - mean) × (1 / std) in fp32, by channel.
   Status gather_inputs(std::span<const std::uint64_t> samples, bool normalize,
@@ -84,7 +84,8 @@ class SplitReader {
   std::size_t map_count_ = 0;
 };
 
-/// A folder written by `manyhands dataset import --to-dir`: manifest.json, and chunks named by digest.
+/// A folder written by `manyhands dataset import --to-dir`: manifest.json, and chunks named by
+/// digest.
 struct DataFolder {
   DatasetManifest manifest;
   /// Of manifest.json as it stands.

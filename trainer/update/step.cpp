@@ -22,11 +22,10 @@ Result<StepOutcome> take_step(const StepRule& rule, std::uint64_t step, std::spa
       learning_rate_at(rule.schedule, rule.optimizer.learning_rate, step, rule.step_count);
   step_parameters(parameters, gradient, state, rule.optimizer, outcome.learning_rate, step);
   if (!std::isfinite(sum_of_squares(parameters)) || !std::isfinite(sum_of_squares(state))) {
-    return fail(Errc::kOutOfRange,
-                name + ": the new parameters are not finite (gradient norm " +
-                    std::to_string(outcome.gradient_norm) + ", learning rate " +
-                    std::to_string(outcome.learning_rate) +
-                    "); lower optimizer.learning_rate or set clip_norm");
+    return fail(Errc::kOutOfRange, name + ": the new parameters are not finite (gradient norm " +
+                                       std::to_string(outcome.gradient_norm) + ", learning rate " +
+                                       std::to_string(outcome.learning_rate) +
+                                       "); lower optimizer.learning_rate or set clip_norm");
   }
   return outcome;
 }

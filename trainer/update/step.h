@@ -1,6 +1,6 @@
-// One step of a job, from its mean gradient to the next parameters: clip, schedule, optimize, check.
-// The server and `manyhands-trainer reference` both call this, so that their bits cannot differ.
-// Pure; no threads.
+// One step of a job, from its mean gradient to the next parameters: clip, schedule, optimize,
+// check. The server and `manyhands-trainer reference` both call this, so that their bits cannot
+// differ. Pure; no threads.
 #pragma once
 
 #include <cstdint>

@@ -38,9 +38,8 @@ Status check_fields(const PackHeader& header, std::uint32_t kind, std::uint64_t 
   if (!is_within_limits(header)) {
     return bad("slots is " + std::to_string(header.slots) + ", " +
                std::string(pack_kind_name(header.kind)) + " may have " +
-               (header.kind == PackKind::kOptimizerState
-                    ? "up to " + std::to_string(kPackSlotsMax)
-                    : std::string("only 1")));
+               (header.kind == PackKind::kOptimizerState ? "up to " + std::to_string(kPackSlotsMax)
+                                                         : std::string("only 1")));
   }
   if (payload_bytes != header.payload_bytes()) {
     return bad("payload_bytes is " + expected_text(payload_bytes, header.payload_bytes()));
@@ -112,7 +111,8 @@ std::vector<std::byte> make_pack(const PackHeader& header, std::span<const float
   MH_CHECK(values.size() == header.slots * header.element_count);
   std::vector<std::byte> bytes(kPackHeaderBytes + header.payload_bytes());
   write_pack_header(header, std::span(bytes).first<kPackHeaderBytes>());
-  if (!values.empty()) std::memcpy(bytes.data() + kPackHeaderBytes, values.data(), values.size_bytes());
+  if (!values.empty())
+    std::memcpy(bytes.data() + kPackHeaderBytes, values.data(), values.size_bytes());
   return bytes;
 }
 
@@ -140,11 +140,13 @@ Result<PackView> view_pack(std::span<const std::byte> bytes) {
   view.header.element_count = load_le<std::uint64_t>(at + 24);
   view.header.step = load_le<std::uint64_t>(at + 40);
   view.header.sample_count = load_le<std::uint64_t>(at + 48);
-  std::memcpy(view.header.layout_digest.bytes.data(), at + 56, view.header.layout_digest.bytes.size());
+  std::memcpy(view.header.layout_digest.bytes.data(), at + 56,
+              view.header.layout_digest.bytes.size());
   MH_TRY_VOID(check_fields(view.header, kind, load_le<std::uint64_t>(at + 32)));
   view.payload = bytes.subspan(kPackHeaderBytes);
   if (view.payload.size() != view.header.payload_bytes()) {
-    return bad("length is " + expected_text(bytes.size(), kPackHeaderBytes + view.header.payload_bytes()));
+    return bad("length is " +
+               expected_text(bytes.size(), kPackHeaderBytes + view.header.payload_bytes()));
   }
   return view;
 }
@@ -160,16 +162,16 @@ Result<PackView> view_pack(std::span<const std::byte> bytes, PackKind kind,
     return bad("element_count is " + expected_text(view.header.element_count, element_count));
   }
   if (view.header.layout_digest != layout_digest) {
-    return bad("layout is " + view.header.layout_digest.hex() + ", expected " + layout_digest.hex() +
-               ": it belongs to another model");
+    return bad("layout is " + view.header.layout_digest.hex() + ", expected " +
+               layout_digest.hex() + ": it belongs to another model");
   }
   return view;
 }
 
 Result<UpdateStats> screen_update(std::span<const std::byte> bytes,
                                   const UpdateExpectation& expected) {
-  MH_TRY(const PackView view, view_pack(bytes, PackKind::kGradientSum, expected.layout_digest,
-                                        expected.element_count));
+  MH_TRY(const PackView view,
+         view_pack(bytes, PackKind::kGradientSum, expected.layout_digest, expected.element_count));
   if (view.header.step != expected.step) {
     return bad("step is " + expected_text(view.header.step, expected.step));
   }

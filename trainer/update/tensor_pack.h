@@ -73,7 +73,8 @@ std::uint64_t pack_size(PackKind kind, std::uint32_t slots, std::uint64_t elemen
 /// Bytes of an update: pack_size(kGradientSum, 1, element_count).
 std::uint64_t update_size(std::uint64_t element_count);
 
-/// Writes the first 96 bytes, for callers that stream the payload. Requires: a header within limits.
+/// Writes the first 96 bytes, for callers that stream the payload. Requires: a header within
+/// limits.
 void write_pack_header(const PackHeader& header, std::span<std::byte, kPackHeaderBytes> out);
 
 /// A whole pack. Requires: values.size() == header.slots × header.element_count.
@@ -102,8 +103,8 @@ struct UpdateStats {
 };
 
 /// The first rung of validation: kind, layout, size, step, sample count, and all values finite.
-/// One pass over the payload. Errors: kInvalidArgument or kDataLoss, naming what is wrong, the value
-/// and what was expected (for a value that is not finite, its index).
+/// One pass over the payload. Errors: kInvalidArgument or kDataLoss, naming what is wrong, the
+/// value and what was expected (for a value that is not finite, its index).
 Result<UpdateStats> screen_update(std::span<const std::byte> bytes,
                                   const UpdateExpectation& expected);
 

@@ -20,7 +20,8 @@ Error bad(const std::filesystem::path& path, const std::string& what) {
 /// Reads exactly `out`, or says that the head is cut short.
 Status read_head(ByteSource& source, std::span<std::byte> out) {
   MH_TRY(const std::size_t count, source.read(out));
-  if (count < out.size()) return bad(source.path(), "it ends within its header; it is no data file");
+  if (count < out.size())
+    return bad(source.path(), "it ends within its header; it is no data file");
   return {};
 }
 
@@ -70,14 +71,15 @@ Result<ArrayHeader> read_npy_head(ByteSource& source) {
   MH_TRY_VOID(read_head(source, rest));
   const auto major = std::to_integer<unsigned>(rest[2]);
   if (as_text(std::span(rest).first(2)) != "PY" || major < 1 || major > 3) {
-    return bad(source.path(), "its .npy version is " + std::to_string(major) + ", allowed are 1 to 3");
+    return bad(source.path(),
+               "its .npy version is " + std::to_string(major) + ", allowed are 1 to 3");
   }
   std::array<std::byte, 4> length_bytes{};
   MH_TRY_VOID(read_head(source, std::span(length_bytes).first(major == 1 ? 2 : 4)));
   const auto length = load_le<std::uint32_t>(length_bytes.data());
   if (length > kNpyHeaderBytesMax) {
-    return bad(source.path(), "its .npy header has " + std::to_string(length) + " bytes, limit is " +
-                                  std::to_string(kNpyHeaderBytesMax));
+    return bad(source.path(), "its .npy header has " + std::to_string(length) +
+                                  " bytes, limit is " + std::to_string(kNpyHeaderBytesMax));
   }
   std::vector<std::byte> text(length);
   MH_TRY_VOID(read_head(source, text));

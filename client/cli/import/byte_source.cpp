@@ -83,7 +83,8 @@ struct ByteSource::Impl {
         between_members = false;
       }
       if (rest.empty()) {
-        return bad_gzip(path, "the gzip data is cut short after " + std::to_string(read_bytes) + " bytes");
+        return bad_gzip(
+            path, "the gzip data is cut short after " + std::to_string(read_bytes) + " bytes");
       }
       stream.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(rest.data()));
       stream.avail_in = static_cast<uInt>(rest.size());
@@ -91,7 +92,8 @@ struct ByteSource::Impl {
       stream.avail_out = static_cast<uInt>(out.size());
       const int code = inflate(&stream, Z_NO_FLUSH);
       rest = rest.last(stream.avail_in);
-      if (code == Z_MEM_ERROR) return fail(Errc::kResourceExhausted, path.string() + ": out of memory");
+      if (code == Z_MEM_ERROR)
+        return fail(Errc::kResourceExhausted, path.string() + ": out of memory");
       if (code != Z_OK && code != Z_STREAM_END && code != Z_BUF_ERROR) {
         const std::string reason = stream.msg != nullptr ? stream.msg : "bad data";
         return bad_gzip(path, "the gzip data is damaged near byte " +
@@ -145,8 +147,7 @@ Result<ByteSource> ByteSource::open(const std::filesystem::path& path) {
 }
 
 Result<std::size_t> ByteSource::read(std::span<std::byte> out) {
-  MH_TRY(const std::size_t count,
-         impl_->is_gzip ? impl_->read_gzip(out) : impl_->read_plain(out));
+  MH_TRY(const std::size_t count, impl_->is_gzip ? impl_->read_gzip(out) : impl_->read_plain(out));
   impl_->position += count;
   return count;
 }

@@ -57,7 +57,8 @@ class ChunkBuilder {
 class Chunker {
  public:
   Chunker(std::uint64_t sample_bytes, ChunkUse use)
-      : samples_max_(std::clamp<std::uint64_t>(kImportChunkBytes / sample_bytes, 1, kImportChunkSamples)),
+      : samples_max_(
+            std::clamp<std::uint64_t>(kImportChunkBytes / sample_bytes, 1, kImportChunkSamples)),
         use_(std::move(use)) {}
 
   Status add(std::string_view split, std::span<const std::byte> input,
@@ -94,12 +95,13 @@ class ManifestMaker : public SampleVisitor {
     }
     class_limit_ = options_.class_names.empty() ? kClassCountMax : options_.class_names.size();
     statistics_.emplace(input, manifest_.channel_count());
-    chunker_.emplace(manifest_.sample_bytes(),
-                     [this](const std::string& split, std::size_t, std::uint64_t count,
-                            std::span<const std::byte> bytes) -> Status {
-                       manifest_.splits[split].chunks.push_back({sha256(bytes), bytes.size(), count});
-                       return {};
-                     });
+    chunker_.emplace(
+        manifest_.sample_bytes(),
+        [this](const std::string& split, std::size_t, std::uint64_t count,
+               std::span<const std::byte> bytes) -> Status {
+          manifest_.splits[split].chunks.push_back({sha256(bytes), bytes.size(), count});
+          return {};
+        });
     return {};
   }
 
@@ -127,7 +129,8 @@ class ManifestMaker : public SampleVisitor {
       manifest_.class_names = options_.class_names;
       manifest_.class_count = options_.class_names.size();
       for (const auto& [name, split] : manifest_.splits) {
-        manifest_.class_count = std::max<std::uint64_t>(manifest_.class_count, split.class_counts.size());
+        manifest_.class_count =
+            std::max<std::uint64_t>(manifest_.class_count, split.class_counts.size());
       }
       for (auto& [name, split] : manifest_.splits) split.class_counts.resize(manifest_.class_count);
     }
@@ -235,7 +238,8 @@ Result<SplitCut> parse_split_cut(std::string_view text) {
   const std::size_t equals = text.find('=');
   SplitCut cut;
   const std::string_view number = equals == std::string_view::npos ? "" : text.substr(equals + 1);
-  const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), cut.fraction);
+  const auto [end, error] =
+      std::from_chars(number.data(), number.data() + number.size(), cut.fraction);
   if (error != std::errc() || end != number.data() + number.size()) {
     return bad("--split '" + std::string(text) + "': write it as val=0.1");
   }

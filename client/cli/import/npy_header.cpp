@@ -83,7 +83,8 @@ std::string type_remedy(const std::string& kind) {
 
 Status read_descr(const std::string& descr, ArrayHeader& header) {
   const std::string kind = descr.size() == 3 ? descr.substr(1) : std::string("?");
-  const bool order_known = descr.size() == 3 && std::string_view("<>|=").find(descr[0]) != std::string_view::npos;
+  const bool order_known =
+      descr.size() == 3 && std::string_view("<>|=").find(descr[0]) != std::string_view::npos;
   header.is_big_endian = descr.starts_with('>');
   if (order_known && kind == "u1") {
     header.sample.dtype = DataType::kU8;
@@ -96,7 +97,8 @@ Status read_descr(const std::string& descr, ArrayHeader& header) {
     header.sample.dtype = DataType::kF32;
   } else {
     const std::string remedy = type_remedy(descr == "|O" ? "O" : kind);
-    return bad("its type is '" + descr.substr(0, 32) + "', allowed are u1, i4, i8 and f4; " + remedy);
+    return bad("its type is '" + descr.substr(0, 32) + "', allowed are u1, i4, i8 and f4; " +
+               remedy);
   }
   return {};
 }
@@ -131,8 +133,9 @@ Result<ArrayHeader> parse_npy_header(std::string_view text) {
       fortran_order = is_true;
     } else if (*key == "shape" && !shape) {
       shape = scanner.take_tuple();
-      if (!shape) return bad("its shape cannot be read, or has more than " +
-                             std::to_string(kSampleRankMax + 1) + " dimensions");
+      if (!shape)
+        return bad("its shape cannot be read, or has more than " +
+                   std::to_string(kSampleRankMax + 1) + " dimensions");
     } else {
       return bad("its NumPy header has an unknown or repeated key '" + key->substr(0, 32) + "'");
     }

@@ -28,7 +28,8 @@ bool is_known_split(std::string_view name) {
 }
 
 Status check_options(const ImportOptions& options) {
-  if (!options.files.contains("train")) return bad("no train files are given; use --train-inputs and --train-targets");
+  if (!options.files.contains("train"))
+    return bad("no train files are given; use --train-inputs and --train-targets");
   std::set<std::string, std::less<>> taken;
   for (const auto& [split, files] : options.files) {
     if (!is_known_split(split)) return bad("split '" + split + "': allowed are train, val, test");
@@ -55,7 +56,8 @@ Status check_options(const ImportOptions& options) {
 /// Class numbers written as a column, shape (n, 1), mean the same as (n).
 SampleTensor target_of(const ArrayHeader& header) {
   SampleTensor target = header.sample;
-  if (is_integer(target.dtype) && target.shape == std::vector<std::int64_t>{1}) target.shape.clear();
+  if (is_integer(target.dtype) && target.shape == std::vector<std::int64_t>{1})
+    target.shape.clear();
   return target;
 }
 
@@ -123,7 +125,8 @@ Result<SplitChooser> SplitChooser::make(std::uint64_t sample_count,
         std::floor(cut.fraction * static_cast<double>(sample_count) + 0.5));
     if (count == 0 || count >= sample_count - end) {
       return bad("--split " + cut.split + ": that share of " + std::to_string(sample_count) +
-                 " samples is " + std::to_string(count) + "; each split must get at least one sample, "
+                 " samples is " + std::to_string(count) +
+                 "; each split must get at least one sample, "
                  "train too");
     }
     end += count;

@@ -1,6 +1,6 @@
-// One walk through all files of an import, in order: reads sample after sample, checks that files fit
-// together, and sends each sample to its split.
-// Flow: array_file -> sample_walk -> import.cpp (statistics, chunks). Threads: one.
+// One walk through all files of an import, in order: reads sample after sample, checks that files
+// fit together, and sends each sample to its split. Flow: array_file -> sample_walk -> import.cpp
+// (statistics, chunks). Threads: one.
 #pragma once
 
 #include <cstddef>
@@ -43,8 +43,8 @@ class SampleVisitor {
   virtual ~SampleVisitor() = default;
   /// Once, before the first sample: what all files hold.
   virtual Status begin(const SampleTensor& input, const SampleTensor& target) = 0;
-  /// Bytes are valid during the call. Errors are returned from the walk, with the file's name and the
-  /// sample's number in front.
+  /// Bytes are valid during the call. Errors are returned from the walk, with the file's name and
+  /// the sample's number in front.
   virtual Status sample(std::string_view split, std::span<const std::byte> input,
                         std::span<const std::byte> target) = 0;
 };

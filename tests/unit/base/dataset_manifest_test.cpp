@@ -10,10 +10,12 @@ namespace mh {
 namespace {
 
 std::string golden() {
-  return read_file(std::string(MH_SOURCE_DIR) + "/tests/golden/dataset_manifest_v1.json", 10'000).value();
+  return read_file(std::string(MH_SOURCE_DIR) + "/tests/golden/dataset_manifest_v1.json", 10'000)
+      .value();
 }
 
-/// The golden text with its first `from` replaced, and what the parser says of it ("" if it is taken).
+/// The golden text with its first `from` replaced, and what the parser says of it ("" if it is
+/// taken).
 std::string error_with(const std::string& from, const std::string& to) {
   std::string text = golden();
   const std::size_t at = text.find(from);
@@ -69,7 +71,8 @@ TEST(DatasetManifest, RefusesUnknownMissingAndRepeatedKeys) {
   EXPECT_EQ(error_with("\"class_count\"", "\"class_cuont\""),
             "manifest: class_cuont: unknown key; allowed are format, input, target, class_count, "
             "class_names, normalization, splits");
-  EXPECT_EQ(error_with(",\"class_names\":[\"cat\",\"dög\"]", ""), "manifest: class_names: is missing");
+  EXPECT_EQ(error_with(",\"class_names\":[\"cat\",\"dög\"]", ""),
+            "manifest: class_names: is missing");
   EXPECT_EQ(error_with("{\"format\"", "{\"class_count\":2,\"format\""),
             "manifest: key 'class_count' stands twice");
   EXPECT_EQ(error_with("\"train\"", "\"trian\""), "manifest: splits.train: is missing");

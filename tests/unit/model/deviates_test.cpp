@@ -58,9 +58,11 @@ TEST(Deviates, NormalOnesHaveTheSharesOfTheNormalDistribution) {
 TEST(Deviates, HaveTheRecordedBits) {
   std::vector<float> values(1'001);
   fill_uniform(values, 123, 4, 0.1F);
-  EXPECT_EQ(sha256(std::as_bytes(std::span(values))).hex(), "529b3f7717ef9ecf9608d31f74e8689c9ec7147bf7342951b7a13d88b2336a5f");
+  EXPECT_EQ(sha256(std::as_bytes(std::span(values))).hex(),
+            "529b3f7717ef9ecf9608d31f74e8689c9ec7147bf7342951b7a13d88b2336a5f");
   fill_normal(values, 123, 4, 0.1F);
-  EXPECT_EQ(sha256(std::as_bytes(std::span(values))).hex(), "a46a5d0f4f19f1c05b533babe7589d596d3415bd7618bba82a05d18b8228fad6");
+  EXPECT_EQ(sha256(std::as_bytes(std::span(values))).hex(),
+            "a46a5d0f4f19f1c05b533babe7589d596d3415bd7618bba82a05d18b8228fad6");
 }
 
 TEST(Deviates, DoNotDependOnHowManyAreAskedFor) {

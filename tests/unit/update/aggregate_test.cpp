@@ -16,7 +16,8 @@ std::vector<float> wild_values(std::size_t count, std::uint64_t seed) {
   std::vector<float> values(count);
   Philox4x32 random(seed);
   for (float& value : values) {
-    value = (uniform_float(random.next()) - 0.5F) * std::ldexp(1.0F, static_cast<int>(random.below(60)) - 30);
+    value = (uniform_float(random.next()) - 0.5F) *
+            std::ldexp(1.0F, static_cast<int>(random.below(60)) - 30);
   }
   return values;
 }
@@ -78,7 +79,8 @@ TEST(MeanGradient, HasTheBitsOfTheAccumulator) {
     std::vector<float> at_once(elements);
     accumulator.mean(160, one_by_one);
     ASSERT_TRUE(mean_gradient(spans, 160, at_once));
-    EXPECT_EQ(sha256(std::as_bytes(std::span(one_by_one))), sha256(std::as_bytes(std::span(at_once))));
+    EXPECT_EQ(sha256(std::as_bytes(std::span(one_by_one))),
+              sha256(std::as_bytes(std::span(at_once))));
   }
 }
 

@@ -26,8 +26,8 @@ constexpr std::size_t kCount = 67;
 constexpr std::uint64_t kSteps = 50;
 constexpr double kRate = 0.01;
 
-/// Pulls each parameter towards its own target, with noise that depends on the step: what a training
-/// loop does, without a model.
+/// Pulls each parameter towards its own target, with noise that depends on the step: what a
+/// training loop does, without a model.
 template <class T>
 std::vector<T> gradient_at(const std::vector<T>& parameters, std::uint64_t step) {
   std::vector<T> gradient(parameters.size());
@@ -62,7 +62,8 @@ std::vector<double> run_sgd_in_double(const OptimizerSpec& spec) {
     }
     for (std::size_t i = 0; i < kCount; ++i) {
       double change = gradient[i];
-      if (spec.momentum > 0) change = spec.nesterov ? gradient[i] + spec.momentum * buffer[i] : buffer[i];
+      if (spec.momentum > 0)
+        change = spec.nesterov ? gradient[i] + spec.momentum * buffer[i] : buffer[i];
       parameters[i] -= kRate * change;
     }
   }
@@ -82,7 +83,8 @@ std::vector<double> run_adam_in_double(const OptimizerSpec& spec) {
       if (decoupled) parameters[i] *= 1 - kRate * spec.weight_decay;
       if (!decoupled) gradient[i] += spec.weight_decay * parameters[i];
       average[i] = spec.beta1 * average[i] + (1 - spec.beta1) * gradient[i];
-      square_average[i] = spec.beta2 * square_average[i] + (1 - spec.beta2) * gradient[i] * gradient[i];
+      square_average[i] =
+          spec.beta2 * square_average[i] + (1 - spec.beta2) * gradient[i] * gradient[i];
       const double divisor = std::sqrt(square_average[i]) / std::sqrt(correction2) + spec.epsilon;
       parameters[i] -= kRate / correction1 * average[i] / divisor;
     }
@@ -114,13 +116,20 @@ struct Case {
 
 std::vector<Case> cases() {
   return {
-      {"plain", sgd(0, false, 0), "b877690da2985dab969761fa7f96708184f29e82f751d0d85d04e344bc9617c7"},
-      {"decay", sgd(0, false, 0.1), "064e9717d8aaf02a31e944513303691d31c991f7d436c6f374443b9c476ca040"},
-      {"momentum", sgd(0.9, false, 1e-3), "eaf9f0905cab9044289ad7e43907477beb043d23427a4ec47e7d3589ada308b4"},
-      {"nesterov", sgd(0.9, true, 1e-3), "c85b805ae1cf962bfd2bccb7f7c1b0a384e4570195e9a0506cd3c04c3f7303c1"},
-      {"adam", adam(OptimizerKind::kAdam, 0), "c9c531f26a00c09e7365bc9e7b6ca9e65d8e8c9c79fb2be508fbeb422c3844c3"},
-      {"adam with decay", adam(OptimizerKind::kAdam, 0.1), "ca3aa9eb0842fe1016c5ddc4d2f50590e70a1e84c50636df11c5eb655e008e42"},
-      {"adamw", adam(OptimizerKind::kAdamW, 0.1), "e3014c50183b6fd15eb3eb74cb6a0b7ea6144549977a94fafa3e1ac42eaf0fdc"},
+      {"plain", sgd(0, false, 0),
+       "b877690da2985dab969761fa7f96708184f29e82f751d0d85d04e344bc9617c7"},
+      {"decay", sgd(0, false, 0.1),
+       "064e9717d8aaf02a31e944513303691d31c991f7d436c6f374443b9c476ca040"},
+      {"momentum", sgd(0.9, false, 1e-3),
+       "eaf9f0905cab9044289ad7e43907477beb043d23427a4ec47e7d3589ada308b4"},
+      {"nesterov", sgd(0.9, true, 1e-3),
+       "c85b805ae1cf962bfd2bccb7f7c1b0a384e4570195e9a0506cd3c04c3f7303c1"},
+      {"adam", adam(OptimizerKind::kAdam, 0),
+       "c9c531f26a00c09e7365bc9e7b6ca9e65d8e8c9c79fb2be508fbeb422c3844c3"},
+      {"adam with decay", adam(OptimizerKind::kAdam, 0.1),
+       "ca3aa9eb0842fe1016c5ddc4d2f50590e70a1e84c50636df11c5eb655e008e42"},
+      {"adamw", adam(OptimizerKind::kAdamW, 0.1),
+       "e3014c50183b6fd15eb3eb74cb6a0b7ea6144549977a94fafa3e1ac42eaf0fdc"},
   };
 }
 
@@ -130,7 +139,8 @@ TEST(Optimizer, FollowsTorchsEquationsToRoundingOverFiftySteps) {
     const std::vector<double> expected =
         c.spec.kind == OptimizerKind::kSgd ? run_sgd_in_double(c.spec) : run_adam_in_double(c.spec);
     for (std::size_t i = 0; i < kCount; ++i) {
-      EXPECT_NEAR(found[i], expected[i], 5e-6 * std::max(1.0, std::abs(expected[i]))) << c.name << " " << i;
+      EXPECT_NEAR(found[i], expected[i], 5e-6 * std::max(1.0, std::abs(expected[i])))
+          << c.name << " " << i;
     }
   }
 }
@@ -169,7 +179,8 @@ TEST(Optimizer, ElementsDoNotDependOnTheirNeighbours) {
     for (std::size_t i = 0; i < kCount; ++i) {
       std::vector<float> one = {start[i]}, one_state(optimizer_slots(c.spec));
       step_parameters(one, std::span(gradient).subspan(i, 1), one_state, c.spec, kRate, 3);
-      EXPECT_EQ(std::bit_cast<std::uint32_t>(one[0]), std::bit_cast<std::uint32_t>(whole[i])) << c.name;
+      EXPECT_EQ(std::bit_cast<std::uint32_t>(one[0]), std::bit_cast<std::uint32_t>(whole[i]))
+          << c.name;
     }
   }
 }

@@ -71,17 +71,23 @@ TEST(Safetensors, RefusesLengthsBeyondTheFile) {
 }
 
 TEST(Safetensors, RefusesHolesOverlapsAndWrongSizes) {
-  const auto tensor = [](const std::string& name, const std::string& shape, const std::string& offsets) {
-    return "\"" + name + R"(":{"dtype":"F32","shape":)" + shape + R"(,"data_offsets":)" + offsets + "}";
+  const auto tensor = [](const std::string& name, const std::string& shape,
+                         const std::string& offsets) {
+    return "\"" + name + R"(":{"dtype":"F32","shape":)" + shape + R"(,"data_offsets":)" + offsets +
+           "}";
   };
   EXPECT_EQ(refusal("{" + tensor("a", "[2]", "[0,8]") + "}", 8), "");
-  EXPECT_EQ(refusal("{" + tensor("a", "[]", "[0,4]") + "," + tensor("e", "[0]", "[0,0]") + "}", 4), "");
-  EXPECT_EQ(refusal("{" + tensor("a", "[1]", "[0,4]") + "," + tensor("b", "[1]", "[8,12]") + "}", 12),
-            "a hole or overlap before b");
+  EXPECT_EQ(refusal("{" + tensor("a", "[]", "[0,4]") + "," + tensor("e", "[0]", "[0,0]") + "}", 4),
+            "");
+  EXPECT_EQ(
+      refusal("{" + tensor("a", "[1]", "[0,4]") + "," + tensor("b", "[1]", "[8,12]") + "}", 12),
+      "a hole or overlap before b");
   EXPECT_EQ(refusal("{" + tensor("a", "[2]", "[0,8]") + "," + tensor("b", "[1]", "[4,8]") + "}", 8),
             "a hole or overlap before b");
-  EXPECT_EQ(refusal("{" + tensor("a", "[2]", "[0,4]") + "}", 4), "data_offsets of a do not fit its shape");
-  EXPECT_EQ(refusal("{" + tensor("a", "[2]", "[8,0]") + "}", 8), "data_offsets of a do not fit its shape");
+  EXPECT_EQ(refusal("{" + tensor("a", "[2]", "[0,4]") + "}", 4),
+            "data_offsets of a do not fit its shape");
+  EXPECT_EQ(refusal("{" + tensor("a", "[2]", "[8,0]") + "}", 8),
+            "data_offsets of a do not fit its shape");
   EXPECT_EQ(refusal("{" + tensor("a", "[4294967296,4294967296]", "[0,0]") + "}", 0), "shape of a");
   EXPECT_EQ(refusal("{" + tensor("a", "[-1]", "[0,4]") + "}", 4), "shape of a");
   EXPECT_EQ(refusal("{" + tensor("a", "[1]", "[0,4]") + "," + tensor("a", "[1]", "[4,8]") + "}", 8),

@@ -126,11 +126,14 @@ TEST_F(Samples, OfDamagedChunksAreRefused) {
   EXPECT_EQ(open().gather_inputs(sample, false, inputs).error().code, Errc::kDataLoss);
   EXPECT_TRUE(open(ChunkCheck::kSize).gather_inputs(sample, false, inputs));
   write(name, std::string(14, '\1'));
-  EXPECT_EQ(open(ChunkCheck::kSize).gather_inputs(sample, false, inputs).error().code, Errc::kDataLoss);
+  EXPECT_EQ(open(ChunkCheck::kSize).gather_inputs(sample, false, inputs).error().code,
+            Errc::kDataLoss);
   write(name, "");
-  EXPECT_EQ(open(ChunkCheck::kSize).gather_inputs(sample, false, inputs).error().code, Errc::kDataLoss);
+  EXPECT_EQ(open(ChunkCheck::kSize).gather_inputs(sample, false, inputs).error().code,
+            Errc::kDataLoss);
   fs::remove(folder_ / name);
-  EXPECT_EQ(open(ChunkCheck::kSize).gather_inputs(sample, false, inputs).error().code, Errc::kNotFound);
+  EXPECT_EQ(open(ChunkCheck::kSize).gather_inputs(sample, false, inputs).error().code,
+            Errc::kNotFound);
 }
 
 TEST_F(Samples, AreFoundThroughTheFolderOfAnImport) {
@@ -143,7 +146,8 @@ TEST_F(Samples, AreFoundThroughTheFolderOfAnImport) {
   EXPECT_EQ(folder.manifest, manifest_);
   EXPECT_EQ(folder.manifest_digest, sha256(text));
   write("manifest.json", "{}");
-  EXPECT_NE(open_data_folder(folder_).error().message.find("manifest.json: manifest: format"), std::string::npos);
+  EXPECT_NE(open_data_folder(folder_).error().message.find("manifest.json: manifest: format"),
+            std::string::npos);
 }
 
 }  // namespace

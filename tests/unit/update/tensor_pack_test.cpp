@@ -31,9 +31,7 @@ PackHeader gradient_header() {
 
 const std::vector<float> kGradient = {1.5F, -2.0F, 0.25F};
 
-UpdateExpectation gradient_expectation() {
-  return {gradient_header().layout_digest, 3, 7, 32};
-}
+UpdateExpectation gradient_expectation() { return {gradient_header().layout_digest, 3, 7, 32}; }
 
 std::vector<std::byte> gradient_pack() { return make_pack(gradient_header(), kGradient); }
 
@@ -121,7 +119,8 @@ TEST(TensorPack, NamesTheFieldThatIsWrong) {
 TEST(TensorPack, RefusesCountsWhoseBytesWouldOverflow) {
   EXPECT_NE(error_after<std::uint64_t>(24, UINT64_MAX / 4 + 4).find("limit is"), std::string::npos);
   EXPECT_NE(error_after<std::uint64_t>(24, UINT64_MAX).find("limit is"), std::string::npos);
-  EXPECT_NE(error_after<std::uint64_t>(24, kPackElementsMax).find("payload_bytes"), std::string::npos);
+  EXPECT_NE(error_after<std::uint64_t>(24, kPackElementsMax).find("payload_bytes"),
+            std::string::npos);
 }
 
 TEST(TensorPack, IsNotTakenForAnotherKindOrModel) {
@@ -151,9 +150,9 @@ TEST(ScreenUpdate, RefusesAnotherStepOrSampleCount) {
 
 TEST(ScreenUpdate, FindsTheOneValueThatIsNotFinite) {
   const std::size_t count = 1'003;
-  for (const float poison : {std::numeric_limits<float>::quiet_NaN(),
-                             std::numeric_limits<float>::infinity(),
-                             -std::numeric_limits<float>::infinity()}) {
+  for (const float poison :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+        -std::numeric_limits<float>::infinity()}) {
     for (const std::size_t place : {std::size_t{0}, std::size_t{5}, std::size_t{999}, count - 1}) {
       std::vector<float> values(count, 1.0F);
       values[place] = poison;
@@ -163,7 +162,8 @@ TEST(ScreenUpdate, FindsTheOneValueThatIsNotFinite) {
       expected.element_count = count;
       const auto screened = screen_update(make_pack(header, values), expected);
       ASSERT_FALSE(screened);
-      EXPECT_NE(screened.error().message.find("element " + std::to_string(place)), std::string::npos);
+      EXPECT_NE(screened.error().message.find("element " + std::to_string(place)),
+                std::string::npos);
     }
   }
 }
@@ -182,8 +182,8 @@ TEST(SumOfSquares, AddsEightLanesInAFixedOrder) {
     values[i] = uniform_float(static_cast<std::uint32_t>(i) * 2'654'435'761U) - 0.5F;
     lanes[i % 8] += static_cast<double>(values[i]) * static_cast<double>(values[i]);
   }
-  const double expected =
-      ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+  const double expected = ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) +
+                          ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
   EXPECT_EQ(std::bit_cast<std::uint64_t>(sum_of_squares(values)),
             std::bit_cast<std::uint64_t>(expected));
 }
