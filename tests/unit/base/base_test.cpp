@@ -1,3 +1,4 @@
+// The vocabulary: results, ids, digests, bytes, files.
 #include <gtest/gtest.h>
 #include <fcntl.h>
 #include <sys/stat.h>

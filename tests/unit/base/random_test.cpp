@@ -1,3 +1,4 @@
+// Philox against the vectors of Random123, and what is built on it.
 #include "proto/base/random.h"
 
 #include <gtest/gtest.h>
