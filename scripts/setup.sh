@@ -141,6 +141,7 @@ install_torch() {
     say "another setup.sh is installing LibTorch: waiting for it"
     flock 9
   fi
+  rm -rf "$cache"/setup.??????  # of a run that was killed: the lock is ours, so nobody uses them
   local sections needed_gb=4 size="543 MB"
   mapfile -t sections < <(missing_sections)
   ((${#sections[@]})) || return 0
