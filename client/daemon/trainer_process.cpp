@@ -4,8 +4,8 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -188,7 +188,8 @@ Result<TrainerProcess> TrainerProcess::start(asio::any_io_executor executor,
     ::waitpid(pid, nullptr, 0);
     return errno_error("cannot start the trainer", command.program, error_number);
   }
-  UniqueFd process(::pidfd_open(pid, 0));
+  // glibc 2.36 declares pidfd_open() with C++ linkage, so the call is made by number.
+  UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!process.is_open()) {
     const int why = errno;
     ::kill(-pid, SIGKILL);

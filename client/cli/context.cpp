@@ -1,0 +1,96 @@
+// See context.h.
+#include "client/cli/context.h"
+
+#include <google/protobuf/util/json_util.h>
+#include <unistd.h>
+
+#include "proto/base/build_info.h"
+#include "proto/net/http_client.h"
+
+namespace mh::cli {
+
+struct Context::Connection {
+  Connection(const net::Url& url, const net::HttpClientOptions& options) : client(url, options) {}
+  net::BlockingClient client;
+};
+
+Context::Context(GlobalFlags flags, std::ostream& out, std::ostream& err)
+    : flags_(std::move(flags)), out_(out), err_(err) {}
+Context::~Context() = default;
+
+bool Context::is_terminal(int descriptor) { return ::isatty(descriptor) == 1; }
+
+void Context::use(const Login& login) {
+  login_ = login;
+  connection_.reset();
+}
+
+Status Context::connect() {
+  if (connection_) return {};
+  if (login_.server.empty()) {
+    MH_TRY(login_, find_login(flags_.login));
+  }
+  MH_TRY(const net::Url url, net::parse_url(login_.server));
+  net::HttpClientOptions options;
+  options.bearer_token = login_.token;
+  options.user_agent = "manyhands/" + std::string(kVersion);
+  connection_ = std::make_unique<Connection>(url, options);
+  return {};
+}
+
+Error Context::explain(Error error) const {
+  switch (error.code) {
+    case Errc::kUnavailable:
+    case Errc::kDeadlineExceeded:
+      error.message = "cannot reach " + login_.server + ": " + error.message;
+      break;
+    case Errc::kUnauthenticated:
+      error.message = login_.server + " does not accept the token (" + error.message +
+                      "): run 'manyhands login " + login_.server + "'";
+      break;
+    default:
+      break;
+  }
+  return error;
+}
+
+Status Context::call_message(const std::string& method, const google::protobuf::Message& request,
+                             google::protobuf::Message& response,
+                             std::chrono::milliseconds timeout) {
+  MH_TRY_VOID(connect());
+  net::CallOptions options;
+  options.timeout = timeout;
+  options.compress = true;
+  const Status status =
+      connection_->client.call_message("/manyhands.v1." + method, request, response, options);
+  if (!status.has_value()) return explain(status.error());
+  return {};
+}
+
+Status Context::upload(std::string content, const Digest& digest) {
+  MH_TRY_VOID(connect());
+  const auto report = connection_->client.upload_bytes(std::move(content), digest);
+  if (!report.has_value()) return explain(report.error());
+  return {};
+}
+
+Status Context::download(const Digest& digest, const std::filesystem::path& target,
+                         std::function<void(std::uint64_t, std::uint64_t)> progress) {
+  MH_TRY_VOID(connect());
+  net::DownloadOptions options;
+  options.durable = true;
+  options.progress = std::move(progress);
+  const auto report = connection_->client.download(digest, target, options);
+  if (!report.has_value()) return explain(report.error());
+  return {};
+}
+
+void Context::print_json(const google::protobuf::Message& message) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.add_whitespace = true;
+  options.always_print_primitive_fields = true;
+  std::string text;
+  if (google::protobuf::util::MessageToJsonString(message, &text, options).ok()) out_ << text;
+}
+
+}  // namespace mh::cli

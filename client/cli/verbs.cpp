@@ -1,0 +1,38 @@
+// The tables of verbs joined, and what several of them need. See verb.h.
+#include <algorithm>
+
+#include "client/cli/verb.h"
+#include "manyhands/v1/job.pb.h"
+
+namespace mh::cli {
+
+namespace v1 = manyhands::v1;
+
+std::vector<Verb> all_verbs() {
+  std::vector<Verb> all;
+  for (auto* table : {login_verbs, dataset_verbs, job_verbs, job_watch_verbs, model_verbs,
+                      host_verbs, account_verbs, completion_verbs}) {
+    std::vector<Verb> verbs = table();
+    std::move(verbs.begin(), verbs.end(), std::back_inserter(all));
+  }
+  return all;
+}
+
+Result<std::uint64_t> find_job(Context& context, const std::string& id_or_name) {
+  const bool is_id = !id_or_name.empty() && id_or_name.size() < 20 &&
+                     std::all_of(id_or_name.begin(), id_or_name.end(),
+                                 [](char c) { return c >= '0' && c <= '9'; });
+  if (is_id) return std::stoull(id_or_name);
+  MH_TRY(const auto jobs,
+         context.call<v1::ListJobsResponse>("JobService/ListJobs", v1::ListJobsRequest()));
+  std::uint64_t newest = 0;
+  for (const v1::Job& job : jobs.jobs()) {
+    if (job.name() == id_or_name) newest = std::max(newest, job.id());
+  }
+  if (newest == 0)
+    return fail(Errc::kNotFound,
+                "no job is named '" + id_or_name + "': 'manyhands job list' shows all");
+  return newest;
+}
+
+}  // namespace mh::cli
