@@ -1,0 +1,30 @@
+// URLs of servers: http://host:port/base. Errors name what is wrong and show what is right.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "proto/base/result.h"
+
+namespace mh::net {
+
+struct Url {
+  std::string host;  // without brackets
+  std::uint16_t port = 80;
+  /// What stands before every path, without a slash at the end; usually empty.
+  std::string base_path;
+  /// What follows '#', for example the invitation of a join line.
+  std::string fragment;
+
+  /// "host:port", with brackets around IPv6: for the Host header.
+  std::string authority() const;
+  /// "http://host:port/base".
+  std::string text() const;
+};
+
+/// Errors: kInvalidArgument (no scheme, another scheme than http, no host, bad port, user name,
+/// query, blanks or control characters).
+Result<Url> parse_url(std::string_view text);
+
+}  // namespace mh::net
