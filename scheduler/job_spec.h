@@ -38,6 +38,10 @@ inline constexpr int kJobNestingMax = 16;
 inline constexpr int kJobNodeCountMax = 20'000;
 /// Most problems reported for one file.
 inline constexpr std::size_t kProblemCountMax = 50;
+/// Most workunits that one step may be cut into, and evaluation workunits of one split.
+inline constexpr std::uint64_t kWorkunitsPerStepMax = 65'536;
+/// Largest seed, 2^53 - 1: what every JSON reader keeps exactly.
+inline constexpr std::int64_t kSeedMax = 9'007'199'254'740'991;
 
 /// How volunteers' work becomes a step.
 enum class TrainingMode {
