@@ -1,0 +1,92 @@
+// The Store on SQLite: WAL, synchronous=FULL, one writer thread with group commit, a second
+// connection for history, a third for checkpoints. SQL lives in server/sqlite_*.cpp only.
+//
+// Rules
+// 1. The writer takes what is queued, up to kGroupMax transitions, and commits it as one SQLite
+//    transaction. *Rationale:* the price of a commit is its fsync; under load it is shared.
+// 2. Callbacks run after the COMMIT, in the order of the calls to commit().
+// 3. A transition that cannot be written ends the process (MH_CHECK's way: log, abort).
+//    *Rationale:* the coordinator has already decided on top of it; going on would answer callers
+//    from a state that a restart would not know.
+// 4. Nobody checkpoints inside a commit: the checkpointer does, every kCheckpointInterval.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "server/sqlite_database.h"
+#include "server/sqlite_rows.h"
+#include "server/store.h"
+
+namespace mh::server {
+
+class SqliteStore final : public Store {
+ public:
+  static constexpr std::size_t kGroupMax = 256;
+  static constexpr std::size_t kQueueMax = 8192;
+  static constexpr std::chrono::seconds kCheckpointInterval{5};
+
+  // Makes a new database. Errors: kAlreadyExists (there is one), kInternal.
+  static Result<void> create(const std::filesystem::path& file, const std::string& server_id);
+  // Opens and migrates. Errors: kNotFound, kFailedPrecondition (newer schema), kInternal.
+  static Result<std::unique_ptr<SqliteStore>> open(const std::filesystem::path& file);
+  // Writes what is queued, runs its callbacks, checkpoints and closes.
+  ~SqliteStore() override;
+
+  void commit(Transaction transaction, std::function<void()> committed) override;
+  Result<ServerSnapshot> load() override;
+  Result<std::vector<scheduler::StepRow>> steps(JobId job, std::uint64_t from_step,
+                                                std::uint64_t point_max) override;
+  Result<std::vector<scheduler::EvaluationRow>> evaluations(JobId job) override;
+  Result<std::vector<scheduler::JobLogRow>> log(JobId job, std::uint64_t entry_max) override;
+  Result<std::string> yaml(JobId job) override;
+  Result<SampleCoverage> coverage(JobId job, std::uint64_t positions) override;
+
+  // Transitions committed, and SQLite transactions that took; for metrics and tests.
+  struct Counts {
+    std::uint64_t transitions = 0;
+    std::uint64_t groups = 0;
+  };
+  Counts counts() const;
+
+ private:
+  struct Pending {
+    Transaction transaction;
+    std::function<void()> committed;
+  };
+
+  SqliteStore() = default;
+  void run_writer();
+  void run_checkpointer();
+  Result<void> write_group(const std::deque<Pending>& group);
+
+  // Owned by the writer thread once it runs.
+  Database writer_;
+  std::unique_ptr<RowWriter> rows_;
+  Statement begin_;
+  Statement commit_;
+  // Owned by the checkpointer thread.
+  Database checkpointer_;
+
+  std::mutex reader_mutex_;
+  // Guarded by reader_mutex_.
+  Database reader_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable arrived_;
+  std::condition_variable taken_;
+  std::condition_variable stopped_;
+  // Guarded by mutex_.
+  std::deque<Pending> queue_;
+  Counts counts_;
+  bool is_stopping_ = false;
+
+  std::thread writer_thread_;
+  std::thread checkpointer_thread_;
+};
+
+}  // namespace mh::server

@@ -1,0 +1,73 @@
+// What the server keeps, as an interface in whole transitions, so that another database can stand
+// behind it. Implemented by SqliteStore.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "proto/base/ids.h"
+#include "proto/base/result.h"
+#include "scheduler/rows.h"
+#include "server/accounts.h"
+#include "server/rows.h"
+
+namespace mh::server {
+
+// One transition: all of it becomes durable, or none. Rows are inserted or replaced by their key.
+struct Transaction {
+  scheduler::Changes changes;
+  std::vector<AccountRow> accounts;
+  std::vector<TokenRow> tokens;
+  std::vector<InvitationRow> invitations;
+  std::vector<HostSecretRow> host_secrets;
+  std::vector<DatasetRow> datasets;
+  std::vector<std::string> removed_datasets;
+  std::vector<JobSourceRow> job_sources;
+};
+
+// Everything the server needs in memory to go on after a restart.
+struct ServerSnapshot {
+  // 16 hex digits, made by `init`.
+  std::string server_id;
+  scheduler::Snapshot scheduler;
+  AccountsSnapshot accounts;
+  std::vector<DatasetRow> datasets;
+  // Without the text of the files (`yaml` is empty).
+  std::vector<JobSourceRow> job_sources;
+};
+
+// How the sample stream of a job was counted, from the rows of its valid results.
+struct SampleCoverage {
+  std::uint64_t counted = 0;
+  std::uint64_t doubled = 0;
+  std::uint64_t missing = 0;
+};
+
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  // Makes a transition durable, then calls `committed` (once, on the store's thread: it only posts).
+  // Transitions commit in the order of the calls. There is no failure to report: a store that
+  // cannot commit ends the process, because memory would otherwise be ahead of the disk.
+  // Threads: any. Blocks when the queue is full.
+  virtual void commit(Transaction transaction, std::function<void()> committed) = 0;
+
+  // Everything at once, at the start. Errors: kDataLoss, kInternal.
+  virtual Result<ServerSnapshot> load() = 0;
+
+  // History, which is not kept in memory. Threads: any; may block on the disk.
+  // Steps from `from_step` on, thinned evenly to at most `point_max` (the last is always there).
+  virtual Result<std::vector<scheduler::StepRow>> steps(JobId job, std::uint64_t from_step,
+                                                        std::uint64_t point_max) = 0;
+  virtual Result<std::vector<scheduler::EvaluationRow>> evaluations(JobId job) = 0;
+  // The newest `entry_max` entries, oldest first.
+  virtual Result<std::vector<scheduler::JobLogRow>> log(JobId job, std::uint64_t entry_max) = 0;
+  virtual Result<std::string> yaml(JobId job) = 0;
+  // Checks positions [0, positions) of the sample stream against the rows of counted workunits.
+  virtual Result<SampleCoverage> coverage(JobId job, std::uint64_t positions) = 0;
+};
+
+}  // namespace mh::server

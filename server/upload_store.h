@@ -1,0 +1,94 @@
+// Uploads under way (tus 1.0): created with length and digest, appended piece by piece, published
+// as a blob when whole and its SHA-256 is the announced one. Each upload is two files in
+// DIR/uploads, <id>.data and <id>.info, so that a cut upload goes on where it stopped even after
+// the server was restarted. Fed by the HTTP server's upload handler.
+// Threads: every member may be called from any thread (one leaf mutex); appends to one upload are
+// refused while another append to it runs. Members block on the disk.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <unordered_map>
+
+#include "proto/base/clock.h"
+#include "proto/base/result.h"
+#include "proto/base/sha256.h"
+#include "server/blob_store.h"
+
+namespace mh::server {
+
+struct UploadLimits {
+  // Largest single upload, in bytes.
+  std::uint64_t bytes_max = std::uint64_t{4} << 30;
+  // Unfinished uploads one owner may have at a time, and their announced bytes together.
+  std::uint32_t count_per_owner_max = 64;
+  std::uint64_t bytes_per_owner_max = std::uint64_t{16} << 30;
+  // An upload that nobody touched for so long is removed.
+  std::chrono::milliseconds lifetime = std::chrono::hours(24);
+};
+
+// What a client may know of its upload.
+struct UploadStatus {
+  std::string id;
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+  TimePoint expires{};
+  // Whole and published; the id is forgotten.
+  bool is_complete = false;
+  Digest digest;
+};
+
+class UploadStore {
+ public:
+  // Takes up what an earlier run left in `folder`. `blobs` must outlive this.
+  static Result<std::unique_ptr<UploadStore>> open(std::filesystem::path folder, BlobStore& blobs,
+                                                   UploadLimits limits, TimePoint now);
+
+  // Starts an upload. A blob that is here already is complete at once.
+  // Errors: kResourceExhausted (a limit, or disk full), kInvalidArgument (length 0).
+  Result<UploadStatus> create(std::string_view owner, std::uint64_t length, const Digest& digest,
+                              TimePoint now);
+  // Errors: kNotFound (no such upload of this owner; expired).
+  Result<UploadStatus> find(const std::string& id, std::string_view owner) const;
+  // Appends at exactly `offset`. The last piece verifies the digest and publishes the blob.
+  // Errors: kNotFound; kAborted (offset is not where the upload stands, or another
+  // append is running); kInvalidArgument (more bytes than announced; digest wrong: the upload is
+  // removed); kResourceExhausted (disk full: what was written so far stays).
+  Result<UploadStatus> append(const std::string& id, std::string_view owner, std::uint64_t offset,
+                              std::span<const std::byte> bytes, TimePoint now);
+  // Errors: kNotFound.
+  Result<void> remove(const std::string& id, std::string_view owner);
+  // Removes what has expired; returns how many.
+  std::size_t remove_expired(TimePoint now);
+  std::size_t count() const;
+
+ private:
+  struct Upload;
+  UploadStore(std::filesystem::path folder, BlobStore& blobs, UploadLimits limits)
+      : folder_(std::move(folder)), blobs_(blobs), limits_(limits) {}
+
+  Result<void> load(TimePoint now);
+  Result<void> load_one(const std::filesystem::path& info, TimePoint now);
+  Result<void> write_info(const Upload& upload) const;
+  Result<void> finish(Upload& upload);
+  Result<void> rebuild_hash(Upload& upload) const;
+  std::shared_ptr<Upload> claim(const std::string& id, std::string_view owner) const;
+  void forget(const std::string& id);
+  void remove_files(const std::string& id) const;
+  std::filesystem::path data_path(const std::string& id) const { return folder_ / (id + ".data"); }
+  std::filesystem::path info_path(const std::string& id) const { return folder_ / (id + ".info"); }
+
+  const std::filesystem::path folder_;
+  BlobStore& blobs_;
+  const UploadLimits limits_;
+
+  mutable std::mutex mutex_;
+  // Guarded by mutex_: the map, and each upload's offset, expires and is_busy.
+  std::unordered_map<std::string, std::shared_ptr<Upload>> uploads_;
+};
+
+}  // namespace mh::server
