@@ -174,6 +174,12 @@ Result<void> BlobStore::adopt(const std::filesystem::path& file, const Digest& d
   return fsync_dir(target.parent_path());
 }
 
+std::optional<std::filesystem::path> BlobStore::take_out(const Digest& digest) {
+  std::filesystem::path aside = folder_ / next_temporary_name();
+  if (::rename(path_of(digest).c_str(), aside.c_str()) != 0) return std::nullopt;
+  return aside;
+}
+
 void BlobStore::remove(const Digest& digest) { ::unlink(path_of(digest).c_str()); }
 
 }  // namespace mh::server

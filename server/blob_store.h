@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -44,6 +45,9 @@ class BlobStore {
   // Takes over a finished file (already fsynced, on the same file system) whose digest the caller
   // has computed.
   Result<void> adopt(const std::filesystem::path& file, const Digest& digest);
+  // Takes a blob out of its place and returns where it lies now, to be deleted by the caller; none
+  // if there is no such blob. Fast: a rename.
+  std::optional<std::filesystem::path> take_out(const Digest& digest);
   // Removes a blob; one that is not there is no error. Readers that opened it keep their copy.
   void remove(const Digest& digest);
 

@@ -1,0 +1,235 @@
+// See app.h.
+#include "server/app.h"
+
+#include <unistd.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <iostream>
+#include <thread>
+#include <vector>
+
+#include "proto/base/build_info.h"
+#include "proto/base/bytes.h"
+#include "proto/base/log.h"
+#include "proto/base/options.h"
+#include "proto/net/http_server.h"
+#include "server/blob_access.h"
+#include "server/blob_doors.h"
+#include "server/core.h"
+#include "server/handlers.h"
+#include "server/pages.h"
+#include "server/server_folder.h"
+#include "server/sqlite_store.h"
+
+namespace mh::server {
+namespace {
+
+constexpr std::size_t kInvitationBytesMax = 256;
+constexpr std::chrono::minutes kExpiryInterval{10};
+
+bool is_loopback(const std::string& host) {
+  return host == "localhost" || host == "::1" || host.starts_with("127.");
+}
+
+Result<std::vector<ManifestPtr>> read_manifests(const BlobStore& blobs,
+                                                const std::vector<DatasetRow>& rows) {
+  std::vector<ManifestPtr> manifests;
+  for (const DatasetRow& row : rows) {
+    MH_TRY(const auto bytes, blobs.read(row.manifest, kManifestBytesMax));
+    auto manifest = parse_manifest(as_text(bytes));
+    if (!manifest) {
+      return fail(Errc::kDataLoss,
+                  "data set \"" + row.name + "\": its manifest is damaged: " +
+                      manifest.error().message);
+    }
+    manifests.push_back(std::make_shared<const DatasetManifest>(*std::move(manifest)));
+  }
+  return manifests;
+}
+
+std::string default_url(const HostPort& listen, std::uint16_t port) {
+  const bool is_v6 = listen.host.find(':') != std::string::npos;
+  return "http://" + (is_v6 ? "[" + listen.host + "]" : listen.host) + ":" + std::to_string(port);
+}
+
+void log_failure(std::exception_ptr failure) {
+  if (failure == nullptr) return;
+  try {
+    std::rethrow_exception(failure);
+  } catch (const std::exception& error) {
+    log_error("stopping failed", {{"error", error.what()}});
+  }
+}
+
+}  // namespace
+
+// In construction order; destroyed from the last to the first.
+struct App::Parts {
+  explicit Parts(const ServerOptions& server_options)
+      : options(server_options), folder{server_options.folder}, io(static_cast<int>(options.io_threads)) {}
+
+  const ServerOptions options;
+  const ServerFolder folder;
+  HostPort listen;
+  // What volunteers reach this server by; known once it listens.
+  std::string public_url;
+  SystemClock clock;
+  UniqueFd lock;
+  // Handlers that are still queued are destroyed with it, after everything that they refer to has
+  // stopped using threads.
+  asio::io_context io;
+  asio::any_io_executor strand = asio::make_strand(io);
+  std::unique_ptr<BlobStore> blobs;
+  std::unique_ptr<UploadStore> uploads;
+  HostUploads host_uploads;
+  std::unique_ptr<SqliteStore> store;
+  std::unique_ptr<asio::thread_pool> pool;
+  std::unique_ptr<Core> core;
+  std::unique_ptr<net::HttpServer> http;
+
+  Status open_core();
+  void add_doors();
+  void add_services();
+  Status announce(std::uint16_t port);
+  void serve();
+  asio::awaitable<void> stop();
+  asio::awaitable<void> expire_uploads();
+};
+
+Status App::Parts::open_core() {
+  MH_TRY(lock, lock_server_folder(folder));
+  MH_TRY(BlobStore blob_store, BlobStore::open(folder.blobs()));
+  blobs = std::make_unique<BlobStore>(std::move(blob_store));
+  MH_TRY(uploads, UploadStore::open(folder.uploads(), *blobs, UploadLimits{}, clock.now()));
+  MH_TRY(store, SqliteStore::open(folder.database()));
+  MH_TRY(ServerSnapshot snapshot, store->load());
+  MH_TRY(std::vector<ManifestPtr> manifests, read_manifests(*blobs, snapshot.datasets));
+  pool = std::make_unique<asio::thread_pool>(options.pool_threads);
+  const CoreParts parts{*store, *blobs, host_uploads, clock, strand, pool->get_executor()};
+  core = std::make_unique<Core>(parts, std::move(snapshot), std::move(manifests));
+  http = std::make_unique<net::HttpServer>(io.get_executor(), pool->get_executor());
+  return {};
+}
+
+void App::Parts::add_doors() {
+  http->set_blobs(std::make_shared<BlobDoor>(*blobs));
+  auto note_upload = [this](const std::string& owner, const Digest& blob) {
+    if (is_host_owner(owner)) host_uploads.add(blob);
+  };
+  auto authorise = [this](std::string token, std::string) {
+    return authorise_upload(*core, std::move(token));
+  };
+  http->set_uploads(std::make_shared<UploadDoor>(*uploads, clock, note_upload), authorise);
+  auto count = [this](std::string token, Digest blob, std::uint64_t bytes) {
+    count_download(*core, std::move(token), blob, bytes);
+  };
+  http->set_download_observer(count);
+}
+
+void App::Parts::add_services() {
+  net::ServiceTable services;
+  add_work_service(services, *core);
+  add_job_service(services, *core);
+  add_dataset_service(services, *core);
+  add_host_service(services, *core);
+  add_model_service(services, *core);
+  add_account_service(services, *core, public_url);
+  add_server_service(services, *core);
+  http->set_services(std::move(services));
+  add_pages(*http, *core, *store, *uploads);
+}
+
+Status App::Parts::announce(std::uint16_t port) {
+  auto invitation = read_file(folder.invitation(), kInvitationBytesMax);
+  if (invitation) invitation = invitation->substr(0, invitation->find('\n'));
+  std::cout << "Manyhands server " << kVersion << ", id " << core->server_id() << "\n"
+            << "  URL                " << public_url << "\n"
+            << "  a volunteer joins  "
+            << (invitation ? join_line(public_url, *invitation)
+                           : std::string("ask for a line: manyhands account invite"))
+            << "\n"
+            << "  you log in         manyhands login " << public_url << " --token-file "
+            << folder.admin_token().string() << "\n"
+            << std::flush;
+  if (options.port_file.empty()) return {};
+  return write_file_atomically(options.port_file, std::to_string(port) + "\n");
+}
+
+asio::awaitable<void> App::Parts::expire_uploads() {
+  asio::steady_timer timer(strand);
+  for (;;) {
+    timer.expires_after(kExpiryInterval);
+    co_await timer.async_wait(asio::use_awaitable);
+    asio::post(*pool, [this] {
+      const std::size_t count = uploads->remove_expired(clock.now());
+      if (count > 0) log_info("unfinished uploads expired", {{"count", count}});
+    });
+  }
+}
+
+asio::awaitable<void> App::Parts::stop() {
+  core->stop();
+  co_await http->stop();
+  co_await core->settled();
+  io.stop();
+}
+
+void App::Parts::serve() {
+  asio::signal_set signals(io, SIGTERM, SIGINT);
+  signals.async_wait([this, &signals](const boost::system::error_code& error, int number) {
+    if (error) return;
+    log_info("stopping", {{"signal", number}});
+    // Impatience is safe: nothing that was acknowledged is lost.
+    signals.async_wait([](const boost::system::error_code& again, int) {
+      if (!again) ::_exit(1);
+    });
+    asio::co_spawn(strand, stop(), log_failure);
+  });
+  asio::co_spawn(strand, expire_uploads(), [](std::exception_ptr) {});
+  const auto work = asio::make_work_guard(io);
+  std::vector<std::thread> threads;
+  for (unsigned i = 1; i < options.io_threads; ++i) threads.emplace_back([this] { io.run(); });
+  io.run();
+  for (std::thread& thread : threads) thread.join();
+  pool->join();
+}
+
+Result<std::unique_ptr<App>> App::open(const ServerOptions& options) {
+  auto parts = std::make_unique<Parts>(options);
+  MH_TRY(parts->listen, parse_host_port(options.listen));
+  if (!is_loopback(parts->listen.host) && !options.insecure_http) {
+    return fail(Errc::kInvalidArgument,
+                "--listen " + options.listen +
+                    " is beyond this machine, and this server speaks plain HTTP: secrets would "
+                    "travel readable. Put a proxy with TLS in front (docs/operating.md), or say "
+                    "--insecure-http on a network that you trust");
+  }
+  MH_TRY_VOID(parts->open_core());
+  parts->add_doors();
+  return std::unique_ptr<App>(new App(std::move(parts)));
+}
+
+App::App(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+App::~App() = default;
+
+Status App::run() {
+  Parts& parts = *parts_;
+  parts.add_services();
+  asio::post(parts.strand, [&parts] { parts.core->start(); });
+  // Nothing is served before the threads run, so the URL may still be found out here.
+  MH_TRY(const std::uint16_t port, parts.http->start(parts.listen.host, parts.listen.port));
+  parts.public_url = parts.options.public_url.empty() ? default_url(parts.listen, port)
+                                                      : parts.options.public_url;
+  MH_TRY_VOID(parts.announce(port));
+  log_info("server runs", {{"url", parts.public_url}, {"folder", parts.folder.root.string()}});
+  parts.serve();
+  log_info("server stopped");
+  return {};
+}
+
+}  // namespace mh::server

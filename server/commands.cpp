@@ -1,0 +1,112 @@
+// See commands.h. One table of options a verb: name, default, range, help.
+#include "server/commands.h"
+
+#include <csignal>
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+
+#include "proto/base/build_info.h"
+#include "proto/base/log.h"
+#include "proto/base/options.h"
+#include "proto/net/url.h"
+#include "server/app.h"
+#include "server/server_folder.h"
+
+namespace mh::server {
+namespace {
+
+struct LogOptions {
+  std::string format = "text";
+  std::string level = "info";
+};
+
+int tell(const Error& error) {
+  std::cerr << "manyhands-server: " << error.message << "\n";
+  return exit_code_of(error);
+}
+
+int init(const std::filesystem::path& folder) {
+  if (auto made = make_server_folder(folder, SystemClock().now()); !made) return tell(made.error());
+  const ServerFolder made{folder};
+  std::cout << "Made " << folder.string() << "\n"
+            << "  " << made.admin_token().string() << "   the admin's token: keep it secret\n"
+            << "  " << made.invitation().string() << "    what volunteers join with\n"
+            << "Start it with: manyhands-server run " << folder.string() << "\n";
+  return kExitDone;
+}
+
+void set_up_log(const LogOptions& options) {
+  LogLevel level = LogLevel::kInfo;
+  if (options.level == "debug") level = LogLevel::kDebug;
+  if (options.level == "warning") level = LogLevel::kWarning;
+  if (options.level == "error") level = LogLevel::kError;
+  log_setup(options.format == "json" ? LogFormat::kJson : LogFormat::kText, level);
+}
+
+int run(ServerOptions options, const LogOptions& log_options) {
+  set_up_log(log_options);
+  // A peer that hangs up is an error value, not a signal.
+  std::signal(SIGPIPE, SIG_IGN);
+  while (options.public_url.ends_with('/')) options.public_url.pop_back();
+  auto app = App::open(options);
+  if (!app) return tell(app.error());
+  if (auto status = (*app)->run(); !status) return tell(status.error());
+  return kExitDone;
+}
+
+void add_run_options(CLI::App& verb, ServerOptions& options, LogOptions& log_options) {
+  verb.add_option("DIR", options.folder, "folder made by 'init'")->required();
+  verb.add_option("--listen", options.listen, "where to listen; port 0 takes a free one")
+      ->type_name("HOST:PORT")
+      ->capture_default_str();
+  verb.add_option("--port-file", options.port_file,
+                  "the port is written there once the server listens")
+      ->type_name("FILE");
+  verb.add_option("--public-url", options.public_url,
+                  "what volunteers reach the server by, for join lines (default: from --listen)")
+      ->type_name("URL");
+  verb.add_flag("--insecure-http", options.insecure_http,
+                "listen beyond this machine without TLS (closed networks, or behind a TLS proxy)");
+  verb.add_option("--io-threads", options.io_threads, "threads that serve connections")
+      ->check(CLI::Range(1u, kThreadsMax))
+      ->capture_default_str();
+  verb.add_option("--pool-threads", options.pool_threads, "threads that read and write blobs")
+      ->check(CLI::Range(1u, kThreadsMax))
+      ->capture_default_str();
+  verb.add_option("--log-format", log_options.format, "text or json, to stderr")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  verb.add_option("--log-level", log_options.level, "debug, info, warning or error")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
+      ->capture_default_str();
+}
+
+}  // namespace
+
+int run_command_line(int argc, const char* const* argv) {
+  CLI::App app("The server of Manyhands: takes jobs, leases work to volunteers, trains the model.",
+               "manyhands-server");
+  app.set_version_flag("--version", std::string(kVersion));
+  app.require_subcommand(1);
+  app.footer("Exit codes: 0 stopped in order, 1 could not go on, 2 usage, 3 the folder or the port "
+             "is in use.\nMore: docs/operating.md");
+
+  std::filesystem::path new_folder;
+  CLI::App& init_verb = *app.add_subcommand(
+      "init", "Makes a new server: database, identity, an admin's token, an invitation.");
+  init_verb.add_option("DIR", new_folder, "folder to make; must be missing or empty")->required();
+  init_verb.footer("Example: manyhands-server init my-server");
+
+  ServerOptions options;
+  LogOptions log_options;
+  CLI::App& run_verb =
+      *app.add_subcommand("run", "Serves until SIGTERM or Ctrl-C; prints how to join and log in.");
+  add_run_options(run_verb, options, log_options);
+  run_verb.footer("Example: manyhands-server run my-server --listen 127.0.0.1:8470");
+
+  if (const auto code = parse_command_line(app, argc, argv)) return *code;
+  return init_verb.parsed() ? init(new_folder) : run(std::move(options), log_options);
+}
+
+}  // namespace mh::server

@@ -1,0 +1,209 @@
+// See core.h.
+#include "server/core.h"
+
+#include <algorithm>
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "proto/base/check.h"
+#include "proto/net/async.h"
+
+namespace mh::server {
+namespace {
+
+// Blobs taken out of their place in one turn of the strand.
+constexpr std::size_t kSweepMax = 32;
+
+bool is_empty(const Transaction& transaction) {
+  return transaction.changes.is_empty() && transaction.accounts.empty() &&
+         transaction.tokens.empty() && transaction.invitations.empty() &&
+         transaction.host_secrets.empty() && transaction.datasets.empty() &&
+         transaction.removed_datasets.empty() && transaction.job_sources.empty();
+}
+
+}  // namespace
+
+Core::Core(const CoreParts& parts, ServerSnapshot snapshot, std::vector<ManifestPtr> manifests,
+           const scheduler::CoordinatorOptions& options)
+    : parts_(parts),
+      server_id_(std::move(snapshot.server_id)),
+      started_(parts.clock.now()),
+      coordinator_(options, std::move(snapshot.scheduler), started_),
+      accounts_(std::move(snapshot.accounts)),
+      parked_(parts.strand),
+      aggregation_(parts.blobs, parts.strand,
+                   [this](JobId job, std::uint64_t step, scheduler::StepOutput output) {
+                     step_done(job, step, std::move(output));
+                   }),
+      timer_(parts.strand) {
+  MH_CHECK(snapshot.datasets.size() == manifests.size());
+  for (std::size_t i = 0; i < manifests.size(); ++i) {
+    datasets_.add(std::move(snapshot.datasets[i]), std::move(manifests[i]));
+  }
+}
+
+void Core::start() {
+  for (const scheduler::JobView& view : coordinator_.jobs(now())) {
+    if (view.row.state == scheduler::JobState::kRunning ||
+        view.row.state == scheduler::JobState::kPaused) {
+      job_started(view.row.id);
+    }
+  }
+  settle_alone(coordinator_.initial_effects(now()));
+  tick();
+}
+
+void Core::stop() {
+  is_stopping_ = true;
+  timer_.cancel();
+  parked_.stop();
+}
+
+asio::awaitable<void> Core::commit(Transaction transaction) {
+  if (is_empty(transaction) && commits_in_flight_ == 0) co_return;
+  ++commits_in_flight_;
+  auto initiate = [this](auto handler, Transaction rows) {
+    // Handlers are move-only; std::function wants copies.
+    auto shared = std::make_shared<decltype(handler)>(std::move(handler));
+    auto committed = [shared, strand = parts_.strand] {
+      asio::post(strand, [shared] {
+        auto resume = std::move(*shared);
+        std::move(resume)();
+      });
+    };
+    parts_.store.commit(std::move(rows), std::move(committed));
+  };
+  co_await asio::async_initiate<const asio::use_awaitable_t<>&, void()>(
+      initiate, asio::use_awaitable, std::move(transaction));
+  --commits_in_flight_;
+}
+
+void Core::follow_timer(std::optional<TimePoint> wake_at) {
+  if (wake_at == wake_at_ || is_stopping_) return;
+  wake_at_ = wake_at;
+  if (!wake_at) {
+    timer_.cancel();
+    return;
+  }
+  timer_.expires_after(std::max(std::chrono::milliseconds(0), *wake_at - now()));
+  timer_.async_wait([this](const boost::system::error_code& error) {
+    if (!error && !is_stopping_) tick();
+  });
+}
+
+void Core::tick() {
+  wake_at_.reset();
+  settle_alone(coordinator_.tick(now()));
+}
+
+void Core::settle_alone(scheduler::Decision<scheduler::Nothing> decision) {
+  follow_timer(decision.wake_at);
+  begin_effects(decision.effects);
+  if (decision.changes.is_empty() && commits_in_flight_ == 0) {
+    finish_effects(std::move(decision.effects));
+    return;
+  }
+  Transaction transaction;
+  transaction.changes = std::move(decision.changes);
+  ++commits_in_flight_;
+  auto finish = [this, effects = std::move(decision.effects)]() mutable {
+    --commits_in_flight_;
+    finish_effects(std::move(effects));
+  };
+  parts_.store.commit(std::move(transaction), [strand = parts_.strand, finish]() mutable {
+    asio::post(strand, std::move(finish));
+  });
+}
+
+void Core::begin_effects(const scheduler::Effects& effects) {
+  if (is_stopping_) return;
+  for (const scheduler::UpdateAccepted& update : effects.updates_accepted) {
+    aggregation_.update_accepted(update);
+  }
+  for (const scheduler::StepReady& step : effects.steps_ready) aggregation_.step_ready(step);
+}
+
+void Core::finish_effects(scheduler::Effects effects) {
+  for (const JobId job : effects.jobs_ended) aggregation_.forget(job);
+  for (const JobId job : effects.jobs_changed) parked_.wake_all(job.value());
+  if (effects.is_work_available) parked_.wake_first(kWorkKey);
+  release_blobs(std::move(effects.blobs_unreferenced));
+  std::erase_if(effects.updates_unused,
+                [this](const Digest& blob) { return !parts_.host_uploads.contains(blob); });
+  release_blobs(std::move(effects.updates_unused));
+}
+
+void Core::job_started(JobId job) {
+  if (aggregation_.knows(job)) return;
+  const auto view = coordinator_.job(job, now());
+  MH_CHECK(view.has_value());
+  aggregation_.begin(job, view->row.job_digest, view->row.manifest_digest);
+}
+
+void Core::step_done(JobId job, std::uint64_t step, scheduler::StepOutput output) {
+  if (is_stopping_) return;
+  const auto is_there = [this](const Digest& blob) {
+    return blob.is_zero() || parts_.blobs.contains(blob);
+  };
+  if (output.failure.empty() &&
+      !(is_there(output.parameters_digest) && is_there(output.optimizer_digest))) {
+    // An equal blob of another job was released a moment after it was published (rule 4).
+    for (scheduler::StepReady& again : coordinator_.initial_effects(now()).effects.steps_ready) {
+      if (again.job == job) aggregation_.step_ready(std::move(again));
+    }
+    return;
+  }
+  settle_alone(coordinator_.step_completed(job, step, output, now()));
+}
+
+asio::awaitable<Result<JobModelPtr>> Core::job_model(JobId job) {
+  const auto view = coordinator_.job(job, now());
+  if (!view) co_return fail(Errc::kNotFound, "there is no job " + to_string(job));
+  if (JobModelPtr model = models_.find(view->row.job_digest)) co_return model;
+  auto load = [this, job_digest = view->row.job_digest, manifest = view->row.manifest_digest] {
+    return load_job_model(parts_.blobs, job_digest, manifest);
+  };
+  Result<JobModelPtr> model = co_await net::run_on(parts_.pool, std::move(load));
+  if (model) models_.keep(view->row.job_digest, *model);
+  co_return model;
+}
+
+bool Core::is_blob_needed(const Digest& blob) const {
+  return coordinator_.is_blob_referenced(blob) || datasets_.is_blob_used(blob) ||
+         std::find(exports_.begin(), exports_.end(), blob) != exports_.end();
+}
+
+void Core::keep_export(const Digest& blob) {
+  std::erase(exports_, blob);
+  exports_.push_back(blob);
+  if (exports_.size() <= kExportsMax) return;
+  const Digest oldest = exports_.front();
+  exports_.pop_front();
+  release_blobs({oldest});
+}
+
+void Core::release_blobs(std::vector<Digest> blobs) {
+  unneeded_.insert(unneeded_.end(), blobs.begin(), blobs.end());
+  if (unneeded_.empty() || is_sweeping_) return;
+  is_sweeping_ = true;
+  asio::post(parts_.strand, [this] { sweep(); });
+}
+
+void Core::sweep() {
+  std::vector<std::filesystem::path> taken;
+  for (std::size_t i = 0; i < kSweepMax && !unneeded_.empty(); ++i) {
+    const Digest blob = unneeded_.front();
+    unneeded_.pop_front();
+    if (is_blob_needed(blob)) continue;
+    if (auto file = parts_.blobs.take_out(blob)) taken.push_back(*std::move(file));
+  }
+  asio::post(parts_.pool, [taken = std::move(taken)] {
+    std::error_code ignored;
+    for (const auto& file : taken) std::filesystem::remove(file, ignored);
+  });
+  is_sweeping_ = !unneeded_.empty();
+  if (is_sweeping_) asio::post(parts_.strand, [this] { sweep(); });
+}
+
+}  // namespace mh::server

@@ -1,0 +1,141 @@
+// The state strand's owner: the coordinator, accounts and data sets in memory, and the one way in
+// which a decision becomes real: its rows are committed, its effects carried out, the caller
+// answered, in that order.
+//
+// Flow: handle_* -> a decision -> Core::settle -> Store::commit, AggregationRunner, parked calls
+//       AggregationRunner -> step_completed -> settle; a timer -> tick -> settle
+//
+// Rules
+// 1. Between taking a decision and settle() nothing may be awaited: commits are in the order of the
+//    decisions. settle() hands the rows to the store before it first waits.
+// 2. What leaves the process (replies, woken calls, deleted blobs) waits for the commit. The
+//    aggregation of an accepted update does not: its only outcome is a blob, and the row that names
+//    it is committed later than the row of the update. *Rationale:* one wait for the disk less in
+//    every step.
+// 3. Replies that only read wait for the commits under way (settled()). *Rationale:* nobody may see
+//    what a crash could still take back.
+// 4. A blob is deleted only after another look on the strand whether anybody needs it, in the same
+//    turn in which it is taken out of its place.
+// Threads: everything here runs on the state strand.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "proto/base/clock.h"
+#include "scheduler/coordinator.h"
+#include "server/accounts.h"
+#include "server/aggregation_runner.h"
+#include "server/blob_store.h"
+#include "server/datasets.h"
+#include "server/host_uploads.h"
+#include "server/job_models.h"
+#include "server/parked_calls.h"
+#include "server/store.h"
+
+namespace mh::server {
+
+namespace asio = boost::asio;
+
+// What the core is made of; all must outlive it.
+struct CoreParts {
+  Store& store;
+  BlobStore& blobs;
+  HostUploads& host_uploads;
+  const Clock& clock;
+  // The state strand, and where functions may block on the disk.
+  asio::any_io_executor strand;
+  asio::any_io_executor pool;
+};
+
+// Keys of ParkedCalls that are not job ids (which start at 1).
+inline constexpr std::uint64_t kWorkKey = 0;
+// Model files kept for download.
+inline constexpr std::size_t kExportsMax = 16;
+
+class Core {
+ public:
+  // `manifests` are those of the snapshot's data sets, in their order.
+  Core(const CoreParts& parts, ServerSnapshot snapshot, std::vector<ManifestPtr> manifests,
+       const scheduler::CoordinatorOptions& options = {});
+
+  // Takes up the steps in progress. Call once, on the strand, before calls are taken.
+  void start();
+  // Answers all parked calls and takes no further step. Call on the strand.
+  void stop();
+
+  scheduler::Coordinator& coordinator() { return coordinator_; }
+  Accounts& accounts() { return accounts_; }
+  Datasets& datasets() { return datasets_; }
+  ParkedCalls& parked() { return parked_; }
+  Store& store() { return parts_.store; }
+  BlobStore& blobs() { return parts_.blobs; }
+  const asio::any_io_executor& strand() const { return parts_.strand; }
+  const asio::any_io_executor& pool() const { return parts_.pool; }
+  const std::string& server_id() const { return server_id_; }
+  TimePoint now() const { return parts_.clock.now(); }
+  TimePoint started() const { return started_; }
+
+  // Commits and waits. Nothing to commit: waits for the commits under way.
+  asio::awaitable<void> commit(Transaction transaction);
+  asio::awaitable<void> settled() { return commit(Transaction{}); }
+
+  // Makes a decision real (rules 1 and 2) together with rows of the shell's own; returns its reply.
+  template <class Reply>
+  asio::awaitable<Reply> settle(scheduler::Decision<Reply> decision, Transaction extra = {}) {
+    extra.changes = std::move(decision.changes);
+    follow_timer(decision.wake_at);
+    begin_effects(decision.effects);
+    co_await commit(std::move(extra));
+    finish_effects(std::move(decision.effects));
+    co_return std::move(decision.reply);
+  }
+
+  // A job's model, from memory or from its blobs. Errors: kNotFound (no such job, blob gone).
+  asio::awaitable<Result<JobModelPtr>> job_model(JobId job);
+
+  // A job was submitted: its updates may come. Before the decision is settled.
+  void job_started(JobId job);
+
+  // A file made for a download: kept until kExportsMax newer ones were made.
+  void keep_export(const Digest& blob);
+
+  // Deletes these blobs soon, unless somebody needs them by then.
+  void release_blobs(std::vector<Digest> blobs);
+  bool is_blob_needed(const Digest& blob) const;
+
+ private:
+  void follow_timer(std::optional<TimePoint> wake_at);
+  void begin_effects(const scheduler::Effects& effects);
+  void finish_effects(scheduler::Effects effects);
+  void step_done(JobId job, std::uint64_t step, scheduler::StepOutput output);
+  void tick();
+  void sweep();
+  // settle() for decisions that no call waits for.
+  void settle_alone(scheduler::Decision<scheduler::Nothing> decision);
+
+  const CoreParts parts_;
+  const std::string server_id_;
+  const TimePoint started_;
+  scheduler::Coordinator coordinator_;
+  Accounts accounts_;
+  Datasets datasets_;
+  ParkedCalls parked_;
+  JobModels models_;
+  AggregationRunner aggregation_;
+  asio::steady_timer timer_;
+  std::optional<TimePoint> wake_at_;
+  std::uint64_t commits_in_flight_ = 0;
+  std::deque<Digest> exports_;
+  std::deque<Digest> unneeded_;
+  bool is_sweeping_ = false;
+  bool is_stopping_ = false;
+};
+
+}  // namespace mh::server

@@ -1,0 +1,170 @@
+// AccountService: accounts, their tokens, invitations for hosts.
+#include <limits>
+
+#include "manyhands/v1/admin.pb.h"
+#include "proto/base/log.h"
+#include "server/handler.h"
+#include "server/handlers.h"
+
+namespace mh::server {
+namespace {
+
+namespace v1 = manyhands::v1;
+
+v1::Role to_message(Role role) {
+  switch (role) {
+    case Role::kVolunteer: return v1::ROLE_VOLUNTEER;
+    case Role::kResearcher: return v1::ROLE_RESEARCHER;
+    case Role::kAdmin: return v1::ROLE_ADMIN;
+  }
+  return v1::ROLE_UNSPECIFIED;
+}
+
+Result<Role> to_role(v1::Role role) {
+  switch (role) {
+    case v1::ROLE_VOLUNTEER: return Role::kVolunteer;
+    case v1::ROLE_RESEARCHER: return Role::kResearcher;
+    case v1::ROLE_ADMIN: return Role::kAdmin;
+    default:
+      return fail(Errc::kInvalidArgument,
+                  "role: one of ROLE_VOLUNTEER, ROLE_RESEARCHER, ROLE_ADMIN");
+  }
+}
+
+v1::Account to_message(Core& core, const AccountRow& row) {
+  v1::Account message;
+  message.set_id(row.id);
+  message.set_name(row.name);
+  message.set_role(to_message(row.role));
+  message.set_created_ms(to_unix_ms(row.created));
+  double credit = 0;
+  const std::vector<std::uint64_t> hosts = core.accounts().hosts_of(row.id);
+  for (const std::uint64_t id : hosts) {
+    if (const auto host = core.coordinator().host(HostId(id))) credit += host->row.credit;
+  }
+  message.set_host_count(static_cast<std::uint32_t>(hosts.size()));
+  message.set_credit(credit);
+  return message;
+}
+
+// Lifetimes of messages are unsigned; what no clock can hold is too long all the same.
+std::chrono::seconds to_lifetime(std::uint64_t seconds) {
+  constexpr std::uint64_t kMost = std::numeric_limits<std::int32_t>::max();
+  return std::chrono::seconds(static_cast<std::int64_t>(std::min(seconds, kMost)));
+}
+
+asio::awaitable<Result<v1::GetSelfResponse>> get_self(Core& core, net::CallContext context,
+                                                      v1::GetSelfRequest) {
+  MH_CO_TRY(const Caller caller,
+            core.accounts().authenticate(context.bearer_token, Role::kVolunteer, core.now()));
+  v1::GetSelfResponse response;
+  *response.mutable_account() = to_message(core, caller.account);
+  response.set_token_expires_ms(to_unix_ms(caller.token_expires));
+  co_return response;
+}
+
+asio::awaitable<Result<v1::ListAccountsResponse>> list_accounts(Core& core,
+                                                                net::CallContext context,
+                                                                v1::ListAccountsRequest) {
+  MH_CO_TRY_VOID(
+      core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
+  co_await core.settled();
+  v1::ListAccountsResponse response;
+  for (const AccountRow& row : core.accounts().accounts())
+    *response.add_accounts() = to_message(core, row);
+  co_return response;
+}
+
+asio::awaitable<Result<v1::CreateAccountResponse>> create_account(Core& core,
+                                                                  net::CallContext context,
+                                                                  v1::CreateAccountRequest request) {
+  MH_CO_TRY(const Caller caller,
+            core.accounts().authenticate(context.bearer_token, Role::kAdmin, core.now()));
+  MH_CO_TRY(const Role role, to_role(request.role()));
+  MH_CO_TRY(const AccountRow row,
+            core.accounts().create_account(request.name(), role, core.now()));
+  Transaction extra;
+  extra.accounts.push_back(row);
+  co_await core.commit(std::move(extra));
+  log_info("account created", {{"account", row.name}, {"role", role_name(row.role)},
+                               {"by", caller.account.name}});
+  v1::CreateAccountResponse response;
+  *response.mutable_account() = to_message(core, row);
+  co_return response;
+}
+
+asio::awaitable<Result<v1::CreateTokenResponse>> create_token(Core& core, net::CallContext context,
+                                                              v1::CreateTokenRequest request) {
+  MH_CO_TRY(const Caller caller,
+            core.accounts().authenticate(context.bearer_token, Role::kVolunteer, core.now()));
+  MH_CO_TRY(const NewToken token,
+            core.accounts().create_token(caller, request.account_id(),
+                                         to_lifetime(request.lifetime_seconds()), core.now()));
+  Transaction extra;
+  extra.tokens.push_back(token.row);
+  co_await core.commit(std::move(extra));
+  log_info("token created", {{"token", token.row.id}, {"account", token.row.account_id},
+                             {"by", caller.account.name}});
+  v1::CreateTokenResponse response;
+  response.set_token_id(token.row.id);
+  response.set_token(token.text);
+  response.set_expires_ms(to_unix_ms(token.row.expires));
+  co_return response;
+}
+
+asio::awaitable<Result<v1::RevokeTokenResponse>> revoke_token(Core& core, net::CallContext context,
+                                                              v1::RevokeTokenRequest request) {
+  MH_CO_TRY(const Caller caller,
+            core.accounts().authenticate(context.bearer_token, Role::kAdmin, core.now()));
+  MH_CO_TRY(const TokenRow row, core.accounts().revoke_token(request.token_id()));
+  Transaction extra;
+  extra.tokens.push_back(row);
+  co_await core.commit(std::move(extra));
+  log_info("token revoked", {{"token", row.id}, {"by", caller.account.name}});
+  co_return v1::RevokeTokenResponse();
+}
+
+asio::awaitable<Result<v1::CreateInvitationResponse>> create_invitation(
+    Core& core, std::string public_url, net::CallContext context,
+    v1::CreateInvitationRequest request) {
+  MH_CO_TRY(const Caller caller,
+            core.accounts().authenticate(context.bearer_token, Role::kAdmin, core.now()));
+  MH_CO_TRY(const NewInvitation invitation,
+            core.accounts().create_invitation(request.account_id(), request.use_count_max(),
+                                              to_lifetime(request.lifetime_seconds()),
+                                              core.now()));
+  Transaction extra;
+  extra.invitations.push_back(invitation.row);
+  co_await core.commit(std::move(extra));
+  log_info("invitation created", {{"invitation", invitation.row.id},
+                                  {"uses", invitation.row.use_count_max},
+                                  {"by", caller.account.name}});
+  v1::CreateInvitationResponse response;
+  response.set_invitation(invitation.text);
+  response.set_join_line(join_line(public_url, invitation.text));
+  response.set_expires_ms(to_unix_ms(invitation.row.expires));
+  co_return response;
+}
+
+}  // namespace
+
+std::string join_line(const std::string& public_url, const std::string& invitation) {
+  return "manyhands-client attach '" + public_url + "/#" + invitation + "'";
+}
+
+void add_account_service(net::ServiceTable& table, Core& core, const std::string& public_url) {
+  add_call(table, core, "AccountService/GetSelf", &get_self);
+  add_call(table, core, "AccountService/ListAccounts", &list_accounts);
+  add_call(table, core, "AccountService/CreateAccount", &create_account);
+  add_call(table, core, "AccountService/CreateToken", &create_token);
+  add_call(table, core, "AccountService/RevokeToken", &revoke_token);
+  auto invite = [&core, &public_url](net::CallContext context, v1::CreateInvitationRequest request) {
+    return run_on_strand<v1::CreateInvitationResponse>(
+        core.strand(),
+        create_invitation(core, public_url, std::move(context), std::move(request)));
+  };
+  table.add<v1::CreateInvitationRequest, v1::CreateInvitationResponse>(
+      "/manyhands.v1.AccountService/CreateInvitation", std::move(invite));
+}
+
+}  // namespace mh::server

@@ -1,0 +1,88 @@
+// HostService: who computes, and who is trusted with evaluations.
+#include "manyhands/v1/admin.pb.h"
+#include "proto/base/log.h"
+#include "server/handler.h"
+#include "server/handlers.h"
+
+namespace mh::server {
+namespace {
+
+namespace v1 = manyhands::v1;
+
+Error no_such_host(std::uint64_t id) {
+  return fail(Errc::kNotFound,
+              "there is no host " + std::to_string(id) + " ('manyhands host list' shows all)");
+}
+
+v1::Host to_message(const scheduler::HostView& view) {
+  const scheduler::HostRow& row = view.row;
+  v1::Host message;
+  message.set_id(view.id.value());
+  message.set_name(row.description.name);
+  message.set_platform(row.description.platform);
+  message.set_client_version(row.description.client_version);
+  message.set_device(row.description.device);
+  message.set_device_model(row.description.device_model);
+  message.set_threads(row.description.threads);
+  message.set_trusted(row.is_trusted);
+  message.set_detached(row.is_detached);
+  message.set_attached_ms(to_unix_ms(row.attached));
+  message.set_last_seen_ms(to_unix_ms(view.last_seen));
+  message.set_lease_count(view.lease_count);
+  message.set_valid_count(row.valid_count);
+  message.set_rejected_count(row.rejected_count);
+  message.set_failed_count(row.failed_count);
+  message.set_lost_count(row.lost_count);
+  message.set_credit(row.credit);
+  message.set_gflops(view.gflops);
+  return message;
+}
+
+asio::awaitable<Result<v1::ListHostsResponse>> list_hosts(Core& core, net::CallContext context,
+                                                          v1::ListHostsRequest) {
+  MH_CO_TRY_VOID(
+      core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
+  co_await core.settled();
+  v1::ListHostsResponse response;
+  for (const scheduler::HostView& view : core.coordinator().hosts())
+    *response.add_hosts() = to_message(view);
+  co_return response;
+}
+
+asio::awaitable<Result<v1::GetHostResponse>> get_host(Core& core, net::CallContext context,
+                                                      v1::GetHostRequest request) {
+  MH_CO_TRY_VOID(
+      core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
+  co_await core.settled();
+  const auto view = core.coordinator().host(HostId(request.id()));
+  if (!view) co_return no_such_host(request.id());
+  v1::GetHostResponse response;
+  *response.mutable_host() = to_message(*view);
+  co_return response;
+}
+
+asio::awaitable<Result<v1::SetHostTrustResponse>> set_host_trust(Core& core,
+                                                                 net::CallContext context,
+                                                                 v1::SetHostTrustRequest request) {
+  MH_CO_TRY(const Caller caller,
+            core.accounts().authenticate(context.bearer_token, Role::kAdmin, core.now()));
+  const HostId id(request.id());
+  if (!core.coordinator().host(id)) co_return no_such_host(request.id());
+  auto decision = core.coordinator().set_trust(id, request.trusted(), core.now());
+  MH_CO_TRY_VOID(co_await core.settle(std::move(decision)));
+  log_info(request.trusted() ? "host trusted" : "host no longer trusted",
+           {{"host", id}, {"by", caller.account.name}});
+  v1::SetHostTrustResponse response;
+  *response.mutable_host() = to_message(*core.coordinator().host(id));
+  co_return response;
+}
+
+}  // namespace
+
+void add_host_service(net::ServiceTable& table, Core& core) {
+  add_call(table, core, "HostService/ListHosts", &list_hosts);
+  add_call(table, core, "HostService/GetHost", &get_host);
+  add_call(table, core, "HostService/SetHostTrust", &set_host_trust);
+}
+
+}  // namespace mh::server

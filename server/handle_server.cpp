@@ -1,0 +1,33 @@
+// ServerService: what is this, how does it do? Needs no token.
+#include "manyhands/v1/admin.pb.h"
+#include "proto/base/build_info.h"
+#include "server/handler.h"
+#include "server/handlers.h"
+
+namespace mh::server {
+namespace {
+
+namespace v1 = manyhands::v1;
+
+constexpr std::chrono::milliseconds kActiveWindow{60'000};
+
+asio::awaitable<Result<v1::GetStatusResponse>> get_status(Core& core, net::CallContext,
+                                                          v1::GetStatusRequest) {
+  v1::GetStatusResponse response;
+  response.set_server_id(core.server_id());
+  response.set_version(std::string(kVersion));
+  response.set_protocol_version(kProtocolVersion);
+  response.set_started_ms(to_unix_ms(core.started()));
+  response.set_now_ms(to_unix_ms(core.now()));
+  response.set_running_job_count(core.coordinator().running_job_count());
+  response.set_active_host_count(core.coordinator().active_host_count(core.now(), kActiveWindow));
+  co_return response;
+}
+
+}  // namespace
+
+void add_server_service(net::ServiceTable& table, Core& core) {
+  add_call(table, core, "ServerService/GetStatus", &get_status);
+}
+
+}  // namespace mh::server

@@ -1,0 +1,142 @@
+// WorkService: hosts attach, report, renew, ask and leave.
+#include <algorithm>
+
+#include "manyhands/v1/work.pb.h"
+#include "proto/base/build_info.h"
+#include "proto/base/log.h"
+#include "proto/net/async.h"
+#include "server/handler.h"
+#include "server/handlers.h"
+#include "server/screening.h"
+#include "server/secrets.h"
+#include "server/work_messages.h"
+
+namespace mh::server {
+namespace {
+
+constexpr std::size_t kHostSecretBytes = 43;
+// Left of the caller's own time limit when a held call is answered.
+constexpr std::chrono::milliseconds kAnswerMargin{250};
+
+Status check_secret(const std::string& secret) {
+  const bool is_base64url = std::all_of(secret.begin(), secret.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           c == '-' || c == '_';
+  });
+  if (secret.size() == kHostSecretBytes && is_base64url) return {};
+  return fail(Errc::kInvalidArgument,
+              "host_secret: must be 43 characters of base64url (32 random bytes)");
+}
+
+asio::awaitable<Result<v1::AttachResponse>> attach(Core& core, net::CallContext context,
+                                                   v1::AttachRequest request) {
+  if (request.protocol_version() != kProtocolVersion) {
+    co_return fail(Errc::kFailedPrecondition,
+                   "this server (version " + std::string(kVersion) +
+                       ") speaks protocol version " + std::to_string(kProtocolVersion) +
+                       ", the client speaks " + std::to_string(request.protocol_version()) +
+                       ": install the client of the server's version");
+  }
+  MH_CO_TRY_VOID(check_secret(request.host_secret()));
+  MH_CO_TRY(const scheduler::HostDescription description, to_description(request.description()));
+  const Digest hash = secret_hash(request.host_secret());
+  const auto known = core.accounts().find_host(hash);
+  Transaction extra;
+  std::optional<HostId> host;
+  std::uint64_t account_id = 0;
+  std::uint64_t invitation_id = 0;
+  if (known) {
+    // The secret proves who it is; the invitation was used the first time.
+    MH_CO_TRY_VOID(core.accounts().authenticate_host(request.host_secret()));
+    host = HostId(known->host_id);
+  } else {
+    MH_CO_TRY(const InvitationRow invitation,
+              core.accounts().check_invitation(context.bearer_token, core.now()));
+    account_id = invitation.account_id;
+    invitation_id = invitation.id;
+  }
+  auto decision = core.coordinator().attach(host, description, core.now());
+  if (decision.reply && !host) {
+    const HostSecretRow row{decision.reply->value(), account_id, hash, false};
+    core.accounts().add_host(row);
+    extra.host_secrets.push_back(row);
+    extra.invitations.push_back(core.accounts().use_invitation(invitation_id));
+  }
+  const Result<HostId> attached = co_await core.settle(std::move(decision), std::move(extra));
+  if (!attached) co_return attached.error();
+  log_info(host ? "host is back" : "host attached",
+           {{"host", *attached}, {"name", description.name}, {"from", context.peer_address}});
+  v1::AttachResponse response;
+  response.set_host_id(attached->value());
+  response.set_server_id(core.server_id());
+  response.set_server_version(std::string(kVersion));
+  co_return response;
+}
+
+// Takes a call's turn: decides, commits. `event` loses what must not be said twice.
+asio::awaitable<Result<scheduler::ExchangeReply>> ask(Core& core,
+                                                      scheduler::ExchangeEvent& event) {
+  auto decision = core.coordinator().exchange(event, core.now());
+  Result<scheduler::ExchangeReply> reply = co_await core.settle(std::move(decision));
+  event.reports.clear();
+  event.description.reset();
+  co_return reply;
+}
+
+std::chrono::milliseconds hold_time(const net::CallContext& context,
+                                    const v1::ExchangeRequest& request) {
+  auto hold = std::min(std::chrono::milliseconds(request.max_wait_ms()), kHoldMax);
+  if (context.timeout) hold = std::min(hold, *context.timeout - kAnswerMargin);
+  return hold;
+}
+
+asio::awaitable<Result<v1::ExchangeResponse>> exchange(Core& core, net::CallContext context,
+                                                       v1::ExchangeRequest request) {
+  const TimePoint received = core.now();
+  MH_CO_TRY(const HostSecretRow host, core.accounts().authenticate_host(context.bearer_token));
+  MH_CO_TRY(scheduler::ExchangeEvent event, to_event(request));
+  event.host = HostId(host.host_id);
+  event.received = received;
+  if (!event.reports.empty()) {
+    event = co_await screen_reports(core, std::move(event));
+  }
+  MH_CO_TRY(scheduler::ExchangeReply reply, co_await ask(core, event));
+  const auto hold = hold_time(context, request);
+  if (reply.is_parkable() && hold.count() > 0) {
+    ParkedCalls::Place place(core.parked(), kWorkKey, host.host_id, context.ended, hold);
+    while (reply.is_parkable() && !place.is_over()) {
+      auto wait = hold;
+      if (reply.retry_at) wait = std::clamp(*reply.retry_at - core.now(), {}, hold);
+      co_await place.wait(wait);
+      // Nobody would hear the answer: a lease now would only be lost.
+      if (context.ended->is_set()) break;
+      MH_CO_TRY(reply, co_await ask(core, event));
+      if (!reply.is_drained) place.pass_on();
+    }
+  }
+  co_return to_message(reply);
+}
+
+asio::awaitable<Result<v1::DetachResponse>> detach(Core& core, net::CallContext context,
+                                                   v1::DetachRequest) {
+  const auto known = core.accounts().find_host(secret_hash(context.bearer_token));
+  // Repeated: its secret has stopped working, which is what was asked for.
+  if (known && known->is_revoked) co_return v1::DetachResponse();
+  MH_CO_TRY(const HostSecretRow host, core.accounts().authenticate_host(context.bearer_token));
+  Transaction extra;
+  if (const auto row = core.accounts().revoke_host(host.host_id)) extra.host_secrets = {*row};
+  auto decision = core.coordinator().detach(HostId(host.host_id), core.now());
+  MH_CO_TRY_VOID(co_await core.settle(std::move(decision), std::move(extra)));
+  log_info("host detached", {{"host", host.host_id}});
+  co_return v1::DetachResponse();
+}
+
+}  // namespace
+
+void add_work_service(net::ServiceTable& table, Core& core) {
+  add_call(table, core, "WorkService/Attach", &attach);
+  add_call(table, core, "WorkService/Exchange", &exchange);
+  add_call(table, core, "WorkService/Detach", &detach);
+}
+
+}  // namespace mh::server

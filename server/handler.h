@@ -1,0 +1,38 @@
+// How a call reaches its handler: a handler is a coroutine `Result<Response> f(Core&, CallContext,
+// Request)` that runs on the state strand from beginning to end. Private to server/handle_*.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <string>
+#include <utility>
+
+#include "proto/net/http_server.h"
+#include "server/core.h"
+
+namespace mh::server {
+
+template <class Request, class Response>
+using Handler = asio::awaitable<Result<Response>> (*)(Core& core, net::CallContext context,
+                                                      Request request);
+
+// Runs a call that was made but not started on the strand.
+template <class Response>
+asio::awaitable<Result<Response>> run_on_strand(asio::any_io_executor strand,
+                                                asio::awaitable<Result<Response>> call) {
+  co_return co_await asio::co_spawn(std::move(strand), std::move(call), asio::use_awaitable);
+}
+
+// `method` is "WorkService/Attach". `core` must outlive the table.
+template <class Request, class Response>
+void add_call(net::ServiceTable& table, Core& core, const std::string& method,
+              Handler<Request, Response> handler, net::MethodOptions options = {}) {
+  auto run = [&core, handler](net::CallContext context, Request request) {
+    return run_on_strand<Response>(core.strand(),
+                                   handler(core, std::move(context), std::move(request)));
+  };
+  table.add<Request, Response>("/manyhands.v1." + method, std::move(run), options);
+}
+
+}  // namespace mh::server

@@ -1,0 +1,26 @@
+// The services of proto/manyhands/v1, each in a file of its own: who may call, is the message
+// sound, what does the core decide, what is the reply.
+#pragma once
+
+#include <string>
+
+#include "proto/net/http_server.h"
+
+namespace mh::server {
+
+class Core;
+
+// Each adds its methods; `core` must outlive the table.
+void add_work_service(net::ServiceTable& table, Core& core);
+void add_job_service(net::ServiceTable& table, Core& core);
+void add_dataset_service(net::ServiceTable& table, Core& core);
+void add_host_service(net::ServiceTable& table, Core& core);
+void add_model_service(net::ServiceTable& table, Core& core);
+// `public_url` stands in join lines; it is read at each call and must outlive the table.
+void add_account_service(net::ServiceTable& table, Core& core, const std::string& public_url);
+void add_server_service(net::ServiceTable& table, Core& core);
+
+// What a volunteer types to join.
+std::string join_line(const std::string& public_url, const std::string& invitation);
+
+}  // namespace mh::server

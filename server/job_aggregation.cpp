@@ -1,0 +1,163 @@
+// See job_aggregation.h.
+#include "server/job_aggregation.h"
+
+#include <algorithm>
+#include <future>
+#include <thread>
+
+#include "proto/base/check.h"
+#include "trainer/update/optimizer.h"
+#include "trainer/update/tensor_pack.h"
+
+namespace mh::server {
+namespace {
+
+// Reads a pack into the buffer that is to hold it.
+Status read_pack(const BlobStore& blobs, const Digest& digest, PackBuffer& buffer) {
+  const update::PackHeader& expected = buffer.header();
+  MH_TRY(const MappedFile file, MappedFile::open(blobs.path_of(digest)));
+  MH_TRY(const update::PackView pack,
+         update::view_pack(file.bytes(), expected.kind, expected.layout_digest,
+                           expected.element_count));
+  if (pack.header.slots != expected.slots) {
+    return fail(Errc::kDataLoss, "blob " + digest.hex() + " has " +
+                                     std::to_string(pack.header.slots) + " vectors, expected " +
+                                     std::to_string(expected.slots));
+  }
+  const std::span<const float> values = pack.values();
+  std::copy(values.begin(), values.end(), buffer.values().begin());
+  return {};
+}
+
+}  // namespace
+
+PackBuffer::PackBuffer(const update::PackHeader& header)
+    : header_(header), bytes_(update::kPackHeaderBytes + header.payload_bytes()) {
+  static_assert(update::kPackHeaderBytes % sizeof(float) == 0);
+  values_ = {reinterpret_cast<float*>(bytes_.data() + update::kPackHeaderBytes),
+             header.payload_bytes() / sizeof(float)};
+}
+
+std::span<const std::byte> PackBuffer::finish(std::uint64_t step) {
+  header_.step = step;
+  update::write_pack_header(header_,
+                            std::span(bytes_).first<update::kPackHeaderBytes>());
+  return bytes_;
+}
+
+Status JobAggregation::prepare() {
+  if (model_ != nullptr) return {};
+  MH_TRY(JobModelPtr model, load_job_model(blobs_, job_digest_, manifest_digest_));
+  const std::uint64_t count = model->plan().parameter_count;
+  update::PackHeader header;
+  header.kind = update::PackKind::kParameters;
+  header.element_count = count;
+  header.layout_digest = model->plan().layout_digest;
+  parameters_ = std::make_unique<PackBuffer>(header);
+  header.kind = update::PackKind::kOptimizerState;
+  header.slots = update::optimizer_slots(model->spec.optimizer);
+  optimizer_ = std::make_unique<PackBuffer>(header);
+  sum_ = std::make_unique<update::GradientAccumulator>(count);
+  mean_.resize(count);
+  model_ = std::move(model);
+  return {};
+}
+
+void JobAggregation::restart_sum(std::uint64_t step) {
+  sum_->reset();
+  sum_step_ = step;
+  added_.clear();
+  waiting_.clear();
+}
+
+Status JobAggregation::add_update(std::uint64_t shard, const Digest& digest, std::uint64_t step) {
+  MH_TRY(const MappedFile file, MappedFile::open(blobs_.path_of(digest)));
+  MH_TRY(const update::PackView pack,
+         update::view_pack(file.bytes(), update::PackKind::kGradientSum,
+                           model_->plan().layout_digest, model_->plan().parameter_count));
+  if (pack.header.step != step) {
+    return fail(Errc::kDataLoss, "update " + digest.hex() + " is of step " +
+                                     std::to_string(pack.header.step) + ", expected " +
+                                     std::to_string(step));
+  }
+  MH_TRY_VOID(sum_->add(shard, pack.values()));
+  added_.push_back(digest);
+  return {};
+}
+
+void JobAggregation::accept(const scheduler::UpdateAccepted& update) {
+  if (!prepare()) return;
+  if (update.step < sum_step_ || unpublished_) return;
+  if (update.step > sum_step_) restart_sum(update.step);
+  if (update.shard < added_.size()) return;
+  waiting_[update.shard] = update.update_digest;
+  while (!waiting_.empty() && waiting_.begin()->first == added_.size()) {
+    const auto next = waiting_.begin();
+    if (!add_update(next->first, next->second, update.step)) return;
+    waiting_.erase(next);
+  }
+}
+
+Status JobAggregation::load_state(const scheduler::StepReady& step) {
+  if (step.parameters_digest != parameters_digest_ || parameters_digest_.is_zero()) {
+    parameters_digest_ = {};
+    MH_TRY_VOID(read_pack(blobs_, step.parameters_digest, *parameters_));
+    parameters_digest_ = step.parameters_digest;
+  }
+  if (optimizer_->header().slots == 0) return {};
+  if (step.optimizer_digest.is_zero()) {
+    std::ranges::fill(optimizer_->values(), 0.0F);
+  } else if (step.optimizer_digest != optimizer_digest_) {
+    optimizer_digest_ = {};
+    MH_TRY_VOID(read_pack(blobs_, step.optimizer_digest, *optimizer_));
+  }
+  optimizer_digest_ = step.optimizer_digest;
+  return {};
+}
+
+Result<scheduler::StepOutput> JobAggregation::complete(const scheduler::StepReady& step) {
+  MH_TRY_VOID(prepare());
+  if (unpublished_ == step.step) return publish(step.step + 1);
+  unpublished_.reset();
+  const bool is_prefix =
+      sum_step_ == step.step && added_.size() <= step.update_digests.size() &&
+      std::equal(added_.begin(), added_.end(), step.update_digests.begin());
+  if (!is_prefix) restart_sum(step.step);
+  for (std::size_t shard = added_.size(); shard < step.update_digests.size(); ++shard) {
+    MH_TRY_VOID(add_update(shard, step.update_digests[shard], step.step));
+  }
+  MH_TRY_VOID(load_state(step));
+  sum_->mean(step.sample_count, mean_);
+  restart_sum(step.step + 1);
+  // From here on the buffers are those of the next step, or spoiled.
+  parameters_digest_ = {};
+  optimizer_digest_ = {};
+  MH_TRY(outcome_, update::take_step(model_->rule, step.step, mean_, parameters_->values(),
+                                     optimizer_->values()));
+  unpublished_ = step.step;
+  return publish(step.step + 1);
+}
+
+Result<scheduler::StepOutput> JobAggregation::publish(std::uint64_t steps_done) {
+  scheduler::StepOutput output;
+  output.gradient_norm = outcome_.gradient_norm;
+  output.learning_rate = outcome_.learning_rate;
+  // Both wait for the disk most of the time: side by side.
+  std::future<Result<Digest>> optimizer;
+  if (optimizer_->header().slots > 0) {
+    optimizer = std::async(std::launch::async, [this, steps_done] {
+      return blobs_.put(optimizer_->finish(steps_done));
+    });
+  }
+  const Result<Digest> parameters = blobs_.put(parameters_->finish(steps_done));
+  if (optimizer.valid()) {
+    MH_TRY(output.optimizer_digest, optimizer.get());
+  }
+  MH_TRY(output.parameters_digest, parameters);
+  parameters_digest_ = output.parameters_digest;
+  optimizer_digest_ = output.optimizer_digest;
+  unpublished_.reset();
+  return output;
+}
+
+}  // namespace mh::server

@@ -1,0 +1,35 @@
+// A server's folder: what `init` makes in it, and who has it open.
+// Threads: one; blocks on the disk.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "proto/base/clock.h"
+#include "proto/base/file.h"
+#include "proto/base/result.h"
+
+namespace mh::server {
+
+// Names in the folder (docs/operating.md).
+struct ServerFolder {
+  std::filesystem::path root;
+
+  std::filesystem::path database() const { return root / "manyhands.db"; }
+  std::filesystem::path blobs() const { return root / "blobs"; }
+  std::filesystem::path uploads() const { return root / "uploads"; }
+  std::filesystem::path admin_token() const { return root / "admin.token"; }
+  std::filesystem::path invitation() const { return root / "invitation"; }
+  std::filesystem::path lock() const { return root / "lock"; }
+};
+
+// Makes a new server: database, server id, the accounts "admin" and "volunteers", an admin's token
+// and an invitation. All of it appears at once, or nothing does.
+// Errors: kAlreadyExists (the folder is not empty), kInternal, kResourceExhausted.
+Status make_server_folder(const std::filesystem::path& folder, TimePoint now);
+
+// Takes the folder for this process; the lock lasts as long as the descriptor.
+// Errors: kNotFound (not a server's folder), kUnavailable (another server has it).
+Result<UniqueFd> lock_server_folder(const ServerFolder& folder);
+
+}  // namespace mh::server
