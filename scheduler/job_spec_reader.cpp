@@ -252,8 +252,10 @@ void Section::finish() {
   for (const YamlNode& key : node_->keys) {
     if (std::find(known_.begin(), known_.end(), key.text) != known_.end()) continue;
     const std::string shown = excerpt(key.text);
-    state_.add(key.place, path_of(std::string_view(shown).substr(1, shown.size() - 2)),
-               "unknown key " + shown + model::did_you_mean(key.text, known_));
+    state_.add(
+        key.place, path_of(std::string_view(shown).substr(1, shown.size() - 2)),
+        "unknown key " + shown +
+            (known_.empty() ? "; nothing can be set here" : model::did_you_mean(key.text, known_)));
   }
 }
 
