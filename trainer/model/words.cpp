@@ -8,6 +8,9 @@
 namespace mh::model {
 namespace {
 
+/// Shorter beginnings of words say too little.
+constexpr std::size_t kPrefixBytesMin = 3;
+
 char lower(char letter) {
   return letter >= 'A' && letter <= 'Z' ? static_cast<char>(letter - 'A' + 'a') : letter;
 }
@@ -20,8 +23,8 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   for (std::size_t i = 1; i <= a.size(); ++i) {
     for (std::size_t j = 1; j <= b.size(); ++j) {
       const bool is_same = lower(a[i - 1]) == lower(b[j - 1]);
-      cost[i][j] = std::min({cost[i - 1][j] + 1, cost[i][j - 1] + 1,
-                             cost[i - 1][j - 1] + (is_same ? 0U : 1U)});
+      cost[i][j] = std::min(
+          {cost[i - 1][j] + 1, cost[i][j - 1] + 1, cost[i - 1][j - 1] + (is_same ? 0U : 1U)});
       if (i > 1 && j > 1 && lower(a[i - 1]) == lower(b[j - 2]) &&
           lower(a[i - 2]) == lower(b[j - 1])) {
         cost[i][j] = std::min(cost[i][j], cost[i - 2][j - 2] + 1);
@@ -44,7 +47,11 @@ std::string_view nearest_word(std::string_view word, std::span<const std::string
     least = distance;
     nearest = candidate;
   }
-  return nearest;
+  if (!nearest.empty() || word.size() < kPrefixBytesMin) return nearest;
+  for (const std::string_view candidate : candidates) {
+    if (candidate.starts_with(word)) return candidate;
+  }
+  return {};
 }
 
 std::string joined(std::span<const std::string_view> words) {
