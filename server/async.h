@@ -1,43 +1,18 @@
-// The only ways across threads in the server: run a function on a pool and come back, and wait in
-// a bounded list until woken. Includes Asio, so only the shell's .cpp files include it.
-// g++ 12 trap (docs/decisions): never write a lambda with captures, or a braced value, inside a
-// statement that has co_await; name it first and move it in.
+// Waiting in a bounded list until woken: what long polls do. Includes Asio, so only the shell's
+// .cpp files include it. The way to another thread and back is net::run_on in proto/net/async.h.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/async_result.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/post.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <list>
-#include <type_traits>
 #include <utility>
 
 namespace mh::server {
 
 namespace asio = boost::asio;
-
-// Runs `function()` on `executor` (usually the pool) and resumes the caller, on its own executor,
-// with what it returned. The function must not throw and must own what it uses.
-template <typename Executor, typename Function>
-asio::awaitable<std::invoke_result_t<Function&>> run_on(Executor executor, Function function) {
-  using Answer = std::invoke_result_t<Function&>;
-  static_assert(!std::is_void_v<Answer>, "return something, so that failures are not lost");
-  auto initiate = [](auto handler, Executor where, Function work) {
-    auto run = [handler = std::move(handler), work = std::move(work)]() mutable {
-      Answer answer = work();
-      auto home = asio::get_associated_executor(handler);
-      asio::post(home, [handler = std::move(handler), answer = std::move(answer)]() mutable {
-        std::move(handler)(std::move(answer));
-      });
-    };
-    asio::post(where, std::move(run));
-  };
-  co_return co_await asio::async_initiate<const asio::use_awaitable_t<>&, void(Answer)>(
-      initiate, asio::use_awaitable, std::move(executor), std::move(function));
-}
 
 // Calls parked until something happens: long polls. First parked, first woken.
 // Threads: owned by the strand whose executor it was made with; wait() must run on it.
