@@ -14,8 +14,7 @@ namespace {
 // A row whose hash equals that of the secret. The map's own search leaks at most how many bits of
 // a *hash* agree, which helps nobody to find a secret; the final word is constant in time.
 template <typename Row>
-const Row* find_by_secret(const std::unordered_map<Digest, Row>& rows,
-                          std::string_view secret) {
+const Row* find_by_secret(const std::unordered_map<Digest, Row>& rows, std::string_view secret) {
   // Nothing we hand out is longer; do not hash what a stranger makes up.
   if (secret.empty() || secret.size() > 128) return nullptr;
   const Digest hash = secret_hash(secret);
@@ -41,9 +40,12 @@ Error unauthenticated(std::string message) {
 
 std::string_view role_name(Role role) {
   switch (role) {
-    case Role::kVolunteer: return "volunteer";
-    case Role::kResearcher: return "researcher";
-    case Role::kAdmin: return "admin";
+    case Role::kVolunteer:
+      return "volunteer";
+    case Role::kResearcher:
+      return "researcher";
+    case Role::kAdmin:
+      return "admin";
   }
   return "unknown";
 }
@@ -185,8 +187,8 @@ Result<NewToken> Accounts::create_token(const Caller& caller, std::uint64_t acco
   }
   NewToken token;
   token.text = make_secret("mht_");
-  token.row = TokenRow{next_token_id_++, account_id, secret_hash(token.text), now, now + lifetime,
-                       false};
+  token.row =
+      TokenRow{next_token_id_++, account_id, secret_hash(token.text), now, now + lifetime, false};
   tokens_by_hash_.emplace(token.row.hash, token.row);
   return token;
 }
@@ -218,9 +220,9 @@ Result<NewInvitation> Accounts::create_invitation(std::uint64_t account_id,
   }
   NewInvitation invitation;
   invitation.text = make_secret("mhi_");
-  invitation.row = InvitationRow{
-      next_invitation_id_++, account_id, secret_hash(invitation.text), 0, use_count_max,
-      now + lifetime};
+  invitation.row =
+      InvitationRow{next_invitation_id_++, account_id,    secret_hash(invitation.text), 0,
+                    use_count_max,         now + lifetime};
   invitations_by_hash_.emplace(invitation.row.hash, invitation.row);
   return invitation;
 }

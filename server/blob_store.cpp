@@ -68,8 +68,8 @@ Result<void> read_fully(int descriptor, std::uint64_t offset, std::span<std::byt
       return errno_error("cannot read", file, errno);
     }
     if (count == 0) {
-      return fail(Errc::kDataLoss, file.string() + " ends " + std::to_string(bytes.size()) +
-                                       " bytes too early");
+      return fail(Errc::kDataLoss,
+                  file.string() + " ends " + std::to_string(bytes.size()) + " bytes too early");
     }
     offset += static_cast<std::uint64_t>(count);
     bytes = bytes.subspan(static_cast<std::size_t>(count));
@@ -164,13 +164,12 @@ Result<Digest> BlobStore::put(std::span<const std::byte> content) {
   return digest;
 }
 
-Result<Digest> BlobStore::put(std::string_view content) {
-  return put(as_bytes(content));
-}
+Result<Digest> BlobStore::put(std::string_view content) { return put(as_bytes(content)); }
 
 Result<void> BlobStore::adopt(const std::filesystem::path& file, const Digest& digest) {
   const std::filesystem::path target = path_of(digest);
-  if (::rename(file.c_str(), target.c_str()) != 0) return errno_error("cannot publish", target, errno);
+  if (::rename(file.c_str(), target.c_str()) != 0)
+    return errno_error("cannot publish", target, errno);
   return fsync_dir(target.parent_path());
 }
 

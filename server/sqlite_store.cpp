@@ -68,15 +68,19 @@ void SqliteStore::run_writer() {
         group.push_back(std::move(queue_.front()));
         queue_.pop_front();
       }
-      counts_.transitions += group.size();
-      counts_.groups += 1;
     }
     taken_.notify_all();
     if (auto written = write_group(group); !written) {
-      log_error("cannot commit: stopping, because memory must not be ahead of the disk; nothing "
-                "that was acknowledged is lost, start again once the cause is gone",
-                {{"error", written.error().message}});
+      log_error(
+          "cannot commit: stopping, because memory must not be ahead of the disk; nothing "
+          "that was acknowledged is lost, start again once the cause is gone",
+          {{"error", written.error().message}});
       std::abort();
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      counts_.transitions += group.size();
+      counts_.groups += 1;
     }
     for (Pending& pending : group) {
       if (pending.committed) pending.committed();

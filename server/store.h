@@ -49,9 +49,9 @@ class Store {
  public:
   virtual ~Store() = default;
 
-  // Makes a transition durable, then calls `committed` (once, on the store's thread: it only posts).
-  // Transitions commit in the order of the calls. There is no failure to report: a store that
-  // cannot commit ends the process, because memory would otherwise be ahead of the disk.
+  // Makes a transition durable, then calls `committed` (once, on the store's thread: it only
+  // posts). Transitions commit in the order of the calls. There is no failure to report: a store
+  // that cannot commit ends the process, because memory would otherwise be ahead of the disk.
   // Threads: any. Blocks when the queue is full.
   virtual void commit(Transaction transaction, std::function<void()> committed) = 0;
 

@@ -156,8 +156,7 @@ Result<UploadStatus> UploadStore::create(std::string_view owner, std::uint64_t l
                   std::to_string(count) + " unfinished uploads of " + upload->owner + " and " +
                       std::to_string(bytes) + " bytes with this one, limits are " +
                       std::to_string(limits_.count_per_owner_max) + " and " +
-                      std::to_string(limits_.bytes_per_owner_max) +
-                      "; finish or delete one first");
+                      std::to_string(limits_.bytes_per_owner_max) + "; finish or delete one first");
     }
     upload->is_busy = true;
     uploads_.emplace(upload->id, upload);
@@ -204,14 +203,14 @@ Result<UploadStatus> UploadStore::append(const std::string& id, std::string_view
     }
     if (offset != upload->offset) {
       return fail(Errc::kAborted, "upload " + id + " stands at offset " +
-                                       std::to_string(upload->offset) + ", not " +
-                                       std::to_string(offset));
+                                      std::to_string(upload->offset) + ", not " +
+                                      std::to_string(offset));
     }
     if (bytes.size() > upload->length - upload->offset) {
-      return fail(Errc::kInvalidArgument,
-                  "upload " + id + ": " + std::to_string(bytes.size()) + " bytes at offset " +
-                      std::to_string(offset) + " go beyond its length " +
-                      std::to_string(upload->length));
+      return fail(Errc::kInvalidArgument, "upload " + id + ": " + std::to_string(bytes.size()) +
+                                              " bytes at offset " + std::to_string(offset) +
+                                              " go beyond its length " +
+                                              std::to_string(upload->length));
     }
     upload->is_busy = true;
     upload->expires = now + limits_.lifetime;

@@ -1,0 +1,144 @@
+// The questions of SqliteStore about history. They run on the reading connection, so that they
+// never wait for a commit, nor a commit for them.
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "server/sqlite_codec.h"
+#include "server/sqlite_store.h"
+
+namespace mh::server {
+namespace {
+
+struct Range {
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;
+};
+
+// Ranges of the sample stream whose gradients counted, once per valid result (WorkKind 1: gradient,
+// ResultState 2: valid). Both tables are read by index alone.
+Result<std::vector<Range>> counted_ranges(Database& database, JobId job) {
+  MH_TRY(Statement statement,
+         database.prepare("SELECT w.range_begin, w.range_end "
+                          "FROM workunits w INDEXED BY workunit_ranges "
+                          "CROSS JOIN results r INDEXED BY counted_results ON r.workunit = w.id "
+                          "WHERE w.job = ?1 AND w.kind = 1 AND r.state = 2"));
+  statement.bind(1, job.value());
+  std::vector<Range> ranges;
+  for (;;) {
+    MH_TRY(const bool has_row, statement.step());
+    if (!has_row) break;
+    ranges.push_back(Range{statement.natural(0), statement.natural(1)});
+  }
+  const auto is_before = [](const Range& a, const Range& b) { return a.begin < b.begin; };
+  if (!std::is_sorted(ranges.begin(), ranges.end(), is_before)) {
+    std::sort(ranges.begin(), ranges.end(), is_before);
+  }
+  return ranges;
+}
+
+// One pass over ranges sorted by begin. `once` and `twice` are the ends of what is covered at least
+// once and at least twice so far; positions before `twice` are settled.
+SampleCoverage cover(const std::vector<Range>& ranges, std::uint64_t positions) {
+  SampleCoverage coverage;
+  std::uint64_t once = 0;
+  std::uint64_t twice = 0;
+  for (const Range& range : ranges) {
+    const std::uint64_t end = std::min(range.end, positions);
+    if (range.begin >= end) continue;
+    const std::uint64_t repeated_begin = std::max(range.begin, twice);
+    const std::uint64_t repeated_end = std::min(end, once);
+    if (repeated_begin < repeated_end) {
+      coverage.doubled += repeated_end - repeated_begin;
+      twice = repeated_end;
+    }
+    if (end > once) {
+      coverage.counted += end - std::max(range.begin, once);
+      once = end;
+    }
+  }
+  coverage.missing = positions - coverage.counted;
+  return coverage;
+}
+
+// First and last step of a job from a step on; false: there is none.
+Result<bool> step_bounds(Database& database, JobId job, std::uint64_t from_step, Range& bounds) {
+  MH_TRY(Statement statement,
+         database.prepare("SELECT (SELECT min(step) FROM steps WHERE job=?1 AND step>=?2),"
+                          "(SELECT max(step) FROM steps WHERE job=?1 AND step>=?2)"));
+  statement.bind(1, job.value()).bind(2, from_step);
+  MH_TRY(const bool has_row, statement.step());
+  if (!has_row || statement.is_null(0)) return false;
+  bounds = Range{statement.natural(0), statement.natural(1)};
+  return true;
+}
+
+}  // namespace
+
+Result<std::vector<scheduler::StepRow>> SqliteStore::steps(JobId job, std::uint64_t from_step,
+                                                           std::uint64_t point_max) {
+  std::vector<scheduler::StepRow> points;
+  from_step = std::min<std::uint64_t>(from_step, INT64_MAX);
+  if (point_max == 0) return points;
+  const std::lock_guard lock(reader_mutex_);
+  Range bounds;
+  MH_TRY(const bool has_steps, step_bounds(reader_, job, from_step, bounds));
+  if (!has_steps) return points;
+  const std::uint64_t last = bounds.end;
+  const std::uint64_t stride = (last - bounds.begin) / point_max + 1;
+  // Counted back from the last step, so that it is always there.
+  std::uint64_t next = bounds.begin + (last - bounds.begin) % stride;
+  MH_TRY(Statement statement, reader_.prepare(select_sql<scheduler::StepRow>(
+                                  "WHERE job=?1 AND step>=?2 AND step<=?3 ORDER BY step" +
+                                  std::string(stride == 1 ? "" : " LIMIT 1"))));
+  statement.bind(1, job.value()).bind(3, last);
+  if (stride == 1) return read_rows<scheduler::StepRow>(statement.bind(2, next));
+  while (next <= last) {
+    statement.bind(2, next);
+    MH_TRY(std::vector<scheduler::StepRow> found, read_rows<scheduler::StepRow>(statement));
+    for (scheduler::StepRow& row : found) {
+      while (next <= row.step) next += stride;
+      points.push_back(std::move(row));
+    }
+    if (found.empty()) break;
+  }
+  return points;
+}
+
+Result<std::vector<scheduler::EvaluationRow>> SqliteStore::evaluations(JobId job) {
+  const std::lock_guard lock(reader_mutex_);
+  MH_TRY(Statement statement,
+         reader_.prepare(select_sql<scheduler::EvaluationRow>("WHERE job=?1 ORDER BY step")));
+  return read_rows<scheduler::EvaluationRow>(statement.bind(1, job.value()));
+}
+
+Result<std::vector<scheduler::JobLogRow>> SqliteStore::log(JobId job, std::uint64_t entry_max) {
+  const std::lock_guard lock(reader_mutex_);
+  MH_TRY(Statement statement, reader_.prepare(select_sql<scheduler::JobLogRow>(
+                                  "WHERE job=?1 ORDER BY sequence DESC LIMIT ?2")));
+  statement.bind(1, job.value()).bind(2, std::min<std::uint64_t>(entry_max, INT64_MAX));
+  MH_TRY(std::vector<scheduler::JobLogRow> entries, read_rows<scheduler::JobLogRow>(statement));
+  std::reverse(entries.begin(), entries.end());
+  return entries;
+}
+
+Result<std::string> SqliteStore::yaml(JobId job) {
+  const std::lock_guard lock(reader_mutex_);
+  MH_TRY(Statement statement, reader_.prepare("SELECT yaml FROM job_sources WHERE job_id=?1"));
+  statement.bind(1, job.value());
+  MH_TRY(const bool has_row, statement.step());
+  if (!has_row) return fail(Errc::kNotFound, "no job " + to_string(job));
+  return statement.text(0);
+}
+
+Result<SampleCoverage> SqliteStore::coverage(JobId job, std::uint64_t positions) {
+  std::vector<Range> ranges;
+  {
+    const std::lock_guard lock(reader_mutex_);
+    MH_TRY(ranges, counted_ranges(reader_, job));
+  }
+  return cover(ranges, positions);
+}
+
+}  // namespace mh::server

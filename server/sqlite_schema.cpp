@@ -1,0 +1,256 @@
+// See sqlite_schema.h. Conventions: times are milliseconds since 1970; digests are 32 bytes, all
+// zero for none; states and kinds are the numbers of scheduler/rows.h and server/rows.h; a REAL
+// without a value (NaN) is NULL. Numbers are 64 bits wide and below 2^63.
+#include "server/sqlite_schema.h"
+
+#include <array>
+#include <string>
+
+namespace mh::server {
+namespace {
+
+// Foreign keys say what is written first. Blobs live in files, so no digest is a foreign key; nor
+// is jobs.dataset (a data set may go when its jobs have ended) or workunits.canonical (a workunit
+// is written before its results).
+constexpr const char* kFirstTables = R"sql(
+CREATE TABLE settings(
+  name TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE accounts(
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  role INTEGER NOT NULL,
+  created INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE tokens(
+  id INTEGER PRIMARY KEY,
+  account_id INTEGER NOT NULL REFERENCES accounts,
+  hash BLOB NOT NULL UNIQUE,
+  created INTEGER NOT NULL,
+  expires INTEGER NOT NULL,
+  is_revoked INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE invitations(
+  id INTEGER PRIMARY KEY,
+  account_id INTEGER NOT NULL REFERENCES accounts,
+  hash BLOB NOT NULL UNIQUE,
+  use_count INTEGER NOT NULL,
+  use_count_max INTEGER NOT NULL,
+  expires INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE datasets(
+  name TEXT PRIMARY KEY,
+  manifest BLOB NOT NULL,
+  bytes INTEGER NOT NULL,
+  created INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE jobs(
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL,
+  dataset TEXT NOT NULL,
+  request_id TEXT NOT NULL,
+  job_digest BLOB NOT NULL,
+  manifest_digest BLOB NOT NULL,
+  step_count INTEGER NOT NULL,
+  batch INTEGER NOT NULL,
+  shard INTEGER NOT NULL,
+  training_flops REAL,
+  evaluation_flops REAL,
+  has_classes INTEGER NOT NULL,
+  has_evaluation INTEGER NOT NULL,
+  evaluation_split TEXT NOT NULL,
+  evaluation_sample_count INTEGER NOT NULL,
+  evaluation_every_steps INTEGER NOT NULL,
+  evaluation_shard INTEGER NOT NULL,
+  evaluation_chunk_samples INTEGER NOT NULL,
+  created INTEGER NOT NULL,
+  state INTEGER NOT NULL,
+  state_reason TEXT NOT NULL,
+  priority INTEGER NOT NULL,
+  step INTEGER NOT NULL,
+  parameters_digest BLOB NOT NULL,
+  optimizer_digest BLOB NOT NULL,
+  training_loss REAL,
+  training_accuracy REAL,
+  started INTEGER NOT NULL,
+  last_step INTEGER NOT NULL,
+  finished INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  log_count INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE job_sources(
+  job_id INTEGER PRIMARY KEY REFERENCES jobs,
+  request_id TEXT NOT NULL,
+  yaml TEXT NOT NULL,
+  dataset TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE hosts(
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL,
+  platform TEXT NOT NULL,
+  client_version TEXT NOT NULL,
+  device TEXT NOT NULL,
+  device_model TEXT NOT NULL,
+  threads INTEGER NOT NULL,
+  is_trusted INTEGER NOT NULL,
+  is_detached INTEGER NOT NULL,
+  attached INTEGER NOT NULL,
+  last_seen INTEGER NOT NULL,
+  valid_count INTEGER NOT NULL,
+  rejected_count INTEGER NOT NULL,
+  failed_count INTEGER NOT NULL,
+  lost_count INTEGER NOT NULL,
+  credit REAL,
+  seconds_per_gflop REAL,
+  seconds_per_gflop_deviation REAL,
+  lease_quota INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE host_secrets(
+  hash BLOB PRIMARY KEY,
+  host_id INTEGER NOT NULL REFERENCES hosts,
+  account_id INTEGER NOT NULL REFERENCES accounts,
+  is_revoked INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE workunits(
+  id INTEGER PRIMARY KEY,
+  job INTEGER NOT NULL REFERENCES jobs,
+  kind INTEGER NOT NULL,
+  step INTEGER NOT NULL,
+  shard INTEGER NOT NULL,
+  range_begin INTEGER NOT NULL,
+  range_end INTEGER NOT NULL,
+  state INTEGER NOT NULL,
+  canonical INTEGER NOT NULL
+) STRICT;
+-- The start finds those of a step by it; coverage reads all ranges of a job from it alone.
+CREATE INDEX workunit_ranges ON workunits(job, kind, step, range_begin, range_end);
+
+CREATE TABLE results(
+  id INTEGER PRIMARY KEY,
+  workunit INTEGER NOT NULL REFERENCES workunits,
+  job INTEGER NOT NULL REFERENCES jobs,
+  host INTEGER NOT NULL REFERENCES hosts,
+  state INTEGER NOT NULL,
+  is_reissue INTEGER NOT NULL,
+  leased INTEGER NOT NULL,
+  lease_length INTEGER NOT NULL,
+  ended INTEGER NOT NULL,
+  update_digest BLOB NOT NULL,
+  update_bytes INTEGER NOT NULL,
+  loss_sum REAL,
+  correct_count INTEGER NOT NULL,
+  compute_ms INTEGER NOT NULL,
+  credit REAL,
+  reason TEXT NOT NULL
+) STRICT;
+CREATE INDEX results_of_workunit ON results(workunit);
+-- State 2 is kValid. Only valid results stand in it, so that coverage looks at nothing else.
+CREATE INDEX counted_results ON results(workunit) WHERE state = 2;
+
+CREATE TABLE steps(
+  job INTEGER NOT NULL REFERENCES jobs,
+  step INTEGER NOT NULL,
+  loss REAL,
+  accuracy REAL,
+  sample_count INTEGER NOT NULL,
+  gradient_norm REAL,
+  learning_rate REAL,
+  finished INTEGER NOT NULL,
+  parameters_digest BLOB NOT NULL,
+  PRIMARY KEY(job, step)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE evaluations(
+  job INTEGER NOT NULL REFERENCES jobs,
+  step INTEGER NOT NULL,
+  state INTEGER NOT NULL,
+  split TEXT NOT NULL,
+  sample_count INTEGER NOT NULL,
+  loss REAL,
+  accuracy REAL,
+  finished INTEGER NOT NULL,
+  PRIMARY KEY(job, step)
+) STRICT, WITHOUT ROWID;
+
+-- A checkpoint that is not kept any more has no row.
+CREATE TABLE checkpoints(
+  job INTEGER NOT NULL REFERENCES jobs,
+  step INTEGER NOT NULL,
+  parameters_digest BLOB NOT NULL,
+  is_kept INTEGER NOT NULL,
+  PRIMARY KEY(job, step)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE contributions(
+  job INTEGER NOT NULL REFERENCES jobs,
+  host INTEGER NOT NULL REFERENCES hosts,
+  valid_count INTEGER NOT NULL,
+  rejected_count INTEGER NOT NULL,
+  failed_count INTEGER NOT NULL,
+  lost_count INTEGER NOT NULL,
+  reissued_count INTEGER NOT NULL,
+  evaluation_count INTEGER NOT NULL,
+  sample_count INTEGER NOT NULL,
+  upload_bytes INTEGER NOT NULL,
+  download_bytes INTEGER NOT NULL,
+  credit REAL,
+  PRIMARY KEY(job, host)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE job_log(
+  job INTEGER NOT NULL REFERENCES jobs,
+  sequence INTEGER NOT NULL,
+  time INTEGER NOT NULL,
+  step INTEGER NOT NULL,
+  text TEXT NOT NULL,
+  PRIMARY KEY(job, sequence)
+) STRICT, WITHOUT ROWID;
+)sql";
+
+constexpr std::array kMigrations{kFirstTables};
+
+Result<std::int64_t> schema_version(Database& database) {
+  MH_TRY(Statement pragma, database.prepare("PRAGMA user_version"));
+  MH_TRY(const bool has_row, pragma.step());
+  if (!has_row) return fail(Errc::kInternal, "database: PRAGMA user_version gives no row");
+  return pragma.integer(0);
+}
+
+}  // namespace
+
+std::span<const char* const> migrations() { return kMigrations; }
+
+Result<void> migrate(Database& database) {
+  MH_TRY(const std::int64_t version, schema_version(database));
+  const auto known = static_cast<std::int64_t>(migrations().size());
+  if (version < 0 || version > known) {
+    return fail(Errc::kFailedPrecondition,
+                "database has schema version " + std::to_string(version) +
+                    ", this program knows up to " + std::to_string(known) +
+                    ": the folder was used by a newer version, install that one");
+  }
+  for (std::int64_t next = version; next < known; ++next) {
+    const std::string sql = std::string("BEGIN IMMEDIATE;") +
+                            migrations()[static_cast<std::size_t>(next)] +
+                            ";PRAGMA user_version=" + std::to_string(next + 1) + ";COMMIT";
+    if (auto done = database.execute(sql); !done) {
+      // Fails only if SQLite has rolled back already.
+      (void)database.execute("ROLLBACK");
+      return fail(done.error().code, "cannot bring the database to schema version " +
+                                         std::to_string(next + 1) + ": " + done.error().message);
+    }
+  }
+  return {};
+}
+
+}  // namespace mh::server

@@ -1,0 +1,109 @@
+// Reads everything that a start needs, in one read transaction. See sqlite_rows.h.
+#include <algorithm>
+#include <cstddef>
+#include <string>
+#include <unordered_set>
+#include <utility>
+
+#include "server/sqlite_codec.h"
+#include "server/sqlite_rows.h"
+
+namespace mh::server {
+namespace {
+
+// Ended results read beside those of living workunits, so that a report that is repeated across a
+// restart is answered as before.
+constexpr int kOldResultsMax = 4096;
+
+// Ids of the workunits that a coordinator goes on with. JobState 1 and 2: running, paused.
+// EvaluationState 1: pending. WorkKind 1: gradient, 2: evaluation.
+constexpr const char* kLivingWorkunits = R"sql(
+  SELECT w.id FROM jobs j JOIN workunits w ON w.job = j.id AND w.kind = 1 AND w.step = j.step
+    WHERE j.state IN (1, 2)
+  UNION ALL
+  SELECT w.id FROM jobs j
+    JOIN evaluations e ON e.job = j.id AND e.state = 1
+    JOIN workunits w ON w.job = j.id AND w.kind = 2 AND w.step = e.step
+    WHERE j.state IN (1, 2)
+)sql";
+
+template <class Row>
+Result<void> read_all(Database& database, const std::string& tail, std::vector<Row>& rows) {
+  MH_TRY(Statement statement, database.prepare(select_sql<Row>(tail)));
+  MH_TRY(rows, read_rows<Row>(statement));
+  return {};
+}
+
+Result<std::uint64_t> largest_id(Database& database, const std::string& table) {
+  MH_TRY(Statement statement, database.prepare("SELECT coalesce(max(id), 0) FROM " + table));
+  MH_TRY(const bool has_row, statement.step());
+  return has_row ? statement.natural(0) : 0;
+}
+
+// Results of the living workunits, then the newest others that are not leased.
+Result<void> read_results(Database& database, scheduler::Snapshot& snapshot) {
+  const std::string living = std::string("(") + kLivingWorkunits + ")";
+  MH_TRY_VOID(read_all(database, "WHERE workunit IN " + living + " ORDER BY id", snapshot.results));
+  std::unordered_set<WorkunitId> workunits;
+  for (const scheduler::WorkunitRow& row : snapshot.workunits) workunits.insert(row.id);
+  std::vector<scheduler::ResultRow> newest;
+  MH_TRY_VOID(
+      read_all(database, "ORDER BY id DESC LIMIT " + std::to_string(kOldResultsMax), newest));
+  for (scheduler::ResultRow& row : newest) {
+    if (row.state == scheduler::ResultState::kLeased || workunits.contains(row.workunit)) continue;
+    snapshot.results.push_back(std::move(row));
+  }
+  return {};
+}
+
+Result<void> read_scheduler(Database& database, scheduler::Snapshot& snapshot) {
+  MH_TRY_VOID(read_all(database, "ORDER BY id", snapshot.jobs));
+  MH_TRY_VOID(read_all(database, "ORDER BY id", snapshot.hosts));
+  MH_TRY_VOID(read_all(database, "ORDER BY job, step", snapshot.evaluations));
+  MH_TRY_VOID(read_all(database, "ORDER BY job, host", snapshot.contributions));
+  MH_TRY_VOID(read_all(database, "WHERE is_kept ORDER BY job, step", snapshot.checkpoints));
+  MH_TRY_VOID(read_all(database, std::string("WHERE id IN (") + kLivingWorkunits + ") ORDER BY id",
+                       snapshot.workunits));
+  MH_TRY_VOID(read_results(database, snapshot));
+  MH_TRY(const std::uint64_t last_workunit, largest_id(database, "workunits"));
+  MH_TRY(const std::uint64_t last_result, largest_id(database, "results"));
+  snapshot.last_workunit = WorkunitId(last_workunit);
+  snapshot.last_result = ResultId(last_result);
+  return {};
+}
+
+Result<void> read_server(Database& database, ServerSnapshot& snapshot) {
+  MH_TRY(Statement setting,
+         database.prepare("SELECT value FROM settings WHERE name = 'server_id'"));
+  MH_TRY(const bool has_id, setting.step());
+  if (!has_id) {
+    return fail(Errc::kDataLoss,
+                "database has no server id: it was not made by \"manyhands-server init\"");
+  }
+  snapshot.server_id = setting.text(0);
+  setting.reset();
+  MH_TRY_VOID(read_all(database, "ORDER BY id", snapshot.accounts.accounts));
+  MH_TRY_VOID(read_all(database, "ORDER BY id", snapshot.accounts.tokens));
+  MH_TRY_VOID(read_all(database, "ORDER BY id", snapshot.accounts.invitations));
+  MH_TRY_VOID(read_all(database, "ORDER BY host_id", snapshot.accounts.host_secrets));
+  MH_TRY_VOID(read_all(database, "ORDER BY name", snapshot.datasets));
+  MH_TRY(Statement sources,
+         database.prepare("SELECT job_id, request_id, '', dataset FROM job_sources ORDER BY 1"));
+  MH_TRY(snapshot.job_sources, read_rows<JobSourceRow>(sources));
+  return {};
+}
+
+}  // namespace
+
+Result<ServerSnapshot> read_snapshot(Database& database) {
+  ServerSnapshot snapshot;
+  MH_TRY_VOID(database.execute("BEGIN"));
+  Result<void> done = read_server(database, snapshot);
+  if (done) done = read_scheduler(database, snapshot.scheduler);
+  const Result<void> ended = database.execute("COMMIT");
+  MH_TRY_VOID(std::move(done));
+  MH_TRY_VOID(ended);
+  return snapshot;
+}
+
+}  // namespace mh::server
