@@ -18,7 +18,7 @@ Error no_such_job(std::uint64_t id) {
               "there is no job " + std::to_string(id) + " ('manyhands job list' shows all)");
 }
 
-v1::Model to_message(std::uint64_t job_id, const scheduler::ModelView& view) {
+v1::Model model_message(std::uint64_t job_id, const scheduler::ModelView& view) {
   v1::Model message;
   message.set_job_id(job_id);
   message.set_step(view.step);
@@ -38,7 +38,7 @@ asio::awaitable<Result<v1::ListModelsResponse>> list_models(Core& core, net::Cal
   if (!core.coordinator().job(job, core.now())) co_return no_such_job(request.job_id());
   v1::ListModelsResponse response;
   for (const scheduler::ModelView& view : core.coordinator().models(job))
-    *response.add_models() = to_message(request.job_id(), view);
+    *response.add_models() = model_message(request.job_id(), view);
   co_return response;
 }
 
@@ -101,7 +101,7 @@ asio::awaitable<Result<v1::ExportModelResponse>> export_model_call(
   MH_CO_TRY(const ExportedModel exported, co_await net::run_on(core.pool(), std::move(make)));
   core.keep_export(exported.digest);
   v1::ExportModelResponse response;
-  *response.mutable_model() = to_message(request.job_id(), view);
+  *response.mutable_model() = model_message(request.job_id(), view);
   response.set_safetensors_digest(exported.digest.hex());
   response.set_safetensors_bytes(exported.bytes);
   co_return response;
