@@ -43,6 +43,14 @@ class TemporaryFile {
 
 }  // namespace
 
+Error disk_error(std::string_view doing, const std::filesystem::path& path, int error_number) {
+  Error error = errno_error(doing, path, error_number);
+  if (error.code == Errc::kResourceExhausted) {
+    error.message += "; free some space on the server and try again";
+  }
+  return error;
+}
+
 Result<void> write_fully(int descriptor, std::uint64_t offset, std::span<const std::byte> bytes,
                          const std::filesystem::path& file) {
   while (!bytes.empty()) {
@@ -50,7 +58,7 @@ Result<void> write_fully(int descriptor, std::uint64_t offset, std::span<const s
         ::pwrite(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (written < 0) {
       if (errno == EINTR) continue;
-      return errno_error("cannot write", file, errno);
+      return disk_error("cannot write", file, errno);
     }
     offset += static_cast<std::uint64_t>(written);
     bytes = bytes.subspan(static_cast<std::size_t>(written));
@@ -106,6 +114,10 @@ bool BlobStore::contains(const Digest& digest) const {
   return ::access(path_of(digest).c_str(), R_OK) == 0;
 }
 
+Result<void> BlobStore::settle(const Digest& digest) const {
+  return fsync_dir(path_of(digest).parent_path());
+}
+
 Result<std::uint64_t> BlobStore::size(const Digest& digest) const {
   struct stat status {};
   if (::stat(path_of(digest).c_str(), &status) != 0) {
@@ -145,7 +157,7 @@ Result<std::vector<std::byte>> BlobStore::read(const Digest& digest,
 Result<Digest> BlobStore::put(std::span<const std::byte> content) {
   TemporaryFile temporary(folder_ / next_temporary_name());
   UniqueFd file(::open(temporary.path().c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
-  if (!file.is_open()) return errno_error("cannot create", temporary.path(), errno);
+  if (!file.is_open()) return disk_error("cannot create", temporary.path(), errno);
   Sha256 hash;
   for (std::size_t offset = 0; offset < content.size(); offset += kPieceBytes) {
     const auto piece = content.subspan(offset, std::min(kPieceBytes, content.size() - offset));
@@ -154,11 +166,10 @@ Result<Digest> BlobStore::put(std::span<const std::byte> content) {
   }
   const Digest digest = hash.finish();
   if (contains(digest)) {
-    // Another thread may have renamed it a moment ago and not yet made that durable.
-    MH_TRY_VOID(fsync_dir(path_of(digest).parent_path()));
+    MH_TRY_VOID(settle(digest));
     return digest;
   }
-  if (::fsync(file.get()) != 0) return errno_error("cannot fsync", temporary.path(), errno);
+  if (::fsync(file.get()) != 0) return disk_error("cannot fsync", temporary.path(), errno);
   MH_TRY_VOID(adopt(temporary.path(), digest));
   temporary.published();
   return digest;
@@ -169,7 +180,7 @@ Result<Digest> BlobStore::put(std::string_view content) { return put(as_bytes(co
 Result<void> BlobStore::adopt(const std::filesystem::path& file, const Digest& digest) {
   const std::filesystem::path target = path_of(digest);
   if (::rename(file.c_str(), target.c_str()) != 0)
-    return errno_error("cannot publish", target, errno);
+    return disk_error("cannot publish", target, errno);
   return fsync_dir(target.parent_path());
 }
 

@@ -31,6 +31,9 @@ class BlobStore {
   static Result<BlobStore> open(std::filesystem::path folder);
 
   bool contains(const Digest& digest) const;
+  // Makes sure that a blob that contains() has seen is still there after a power failure: another
+  // thread may have renamed it into place a moment ago.
+  Result<void> settle(const Digest& digest) const;
   // Errors: kNotFound.
   Result<std::uint64_t> size(const Digest& digest) const;
   // Errors: kNotFound.
@@ -43,7 +46,8 @@ class BlobStore {
   Result<Digest> put(std::span<const std::byte> content);
   Result<Digest> put(std::string_view content);
   // Takes over a finished file (already fsynced, on the same file system) whose digest the caller
-  // has computed.
+  // has computed. After an error `file` may have been taken over all the same: look whether it is
+  // still there.
   Result<void> adopt(const std::filesystem::path& file, const Digest& digest);
   // Takes a blob out of its place and returns where it lies now, to be deleted by the caller; none
   // if there is no such blob. Fast: a rename.
@@ -60,7 +64,9 @@ class BlobStore {
   std::filesystem::path folder_;
 };
 
-// Writes all bytes at an offset.
+// errno_error(), which tells of a full disk what to do about it.
+Error disk_error(std::string_view doing, const std::filesystem::path& path, int error_number);
+// Writes all bytes at an offset. Errors: kResourceExhausted (disk full), kInternal.
 Result<void> write_fully(int descriptor, std::uint64_t offset, std::span<const std::byte> bytes,
                          const std::filesystem::path& file);
 // Reads exactly `bytes.size()` at an offset; Errors: kDataLoss when the file ends before.

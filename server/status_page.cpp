@@ -26,8 +26,9 @@ th,td,svg{border-color:#333a42}tr.job:hover{background:#1e2328}tr.chosen{backgro
 <form id="login" hidden><label>Token of a researcher or admin account:
 <input id="token" type="password" autocomplete="off" size="50"></label> <button>Look</button>
 <br><small>It stays in this browser tab.</small></form>
-<div id="main" hidden><h2>Jobs</h2><table><thead><tr><th class="n">id</th><th>name</th><th>state</th>
-<th>progress</th><th class="n">step</th><th class="n">loss</th><th class="n">accuracy</th>
+<div id="main" hidden><h2>Jobs</h2><table><thead><tr><th class="n">id</th><th>name</th>
+<th>state</th><th>progress</th>
+<th class="n">step</th><th class="n">loss</th><th class="n">accuracy</th>
 <th class="n">samples/s</th><th class="n">hosts</th><th class="n">time left</th></tr></thead>
 <tbody id="jobs"></tbody></table>
 <div id="detail" hidden><h2 id="title"></h2><p id="reason"></p>
@@ -43,7 +44,8 @@ const $=id=>document.getElementById(id);let chosen=0,timer=0;
 const call=async(name,body)=>{
  const head={"Content-Type":"application/json","Connect-Protocol-Version":"1"};
  const token=sessionStorage.getItem("token");if(token)head.Authorization="Bearer "+token;
- const r=await fetch("/manyhands.v1."+name,{method:"POST",headers:head,body:JSON.stringify(body||{})});
+ const r=await fetch("/manyhands.v1."+name,
+  {method:"POST",headers:head,body:JSON.stringify(body||{})});
  const j=await r.json();if(!r.ok){const e=new Error(j.message||r.status);e.code=j.code;throw e}
  return j};
 const cell=(row,text,kind)=>{const c=row.insertCell();c.textContent=text;if(kind)c.className=kind;
@@ -57,7 +59,7 @@ function drawJobs(jobs){const body=$("jobs");body.replaceChildren();
  for(const j of jobs){const r=body.insertRow();r.className="job"+(j.id==chosen?" chosen":"");
   r.onclick=()=>{chosen=j.id;refresh()};
   cell(r,j.id,"n");cell(r,j.name);cell(r,state(j.state));
-  const bar=document.createElement("div");bar.className="bar";const fill=document.createElement("i");
+  const bar=document.createElement("div"),fill=document.createElement("i");bar.className="bar";
   fill.style.width=100*(j.step||0)/(j.stepCount||1)+"%";bar.append(fill);r.insertCell().append(bar);
   cell(r,(j.step||0)+" / "+(j.stepCount||0),"n");cell(r,number(j.trainingLoss,4),"n");
   const e=j.lastEvaluation;cell(r,e&&!(e.accuracy<0)?number(e.accuracy||0,4):"–","n");

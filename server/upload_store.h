@@ -1,7 +1,19 @@
 // Uploads under way (tus 1.0): created with length and digest, appended piece by piece, published
-// as a blob when whole and its SHA-256 is the announced one. Each upload is two files in
-// DIR/uploads, <id>.data and <id>.info, so that a cut upload goes on where it stopped even after
-// the server was restarted. Fed by the HTTP server's upload handler.
+// as a blob when whole and its SHA-256 is the announced one. Fed by the HTTP server's upload
+// handler. Each upload is two files in DIR/uploads, <id>.data and <id>.info.
+//
+// Rules
+// 1. An upload stands at the length of its data file, so that a cut one goes on where it stopped
+//    after the server was restarted, kill -9 included. Nothing is fsynced before the end.
+//    *Rationale:* an upload that a power failure damages fails its digest and is sent again; only a
+//    published blob is promised.
+// 2. An upload that is not published has at least one byte to come, whatever happens.
+//    *Rationale:* a client that finds all its bytes here takes the upload for done.
+// 3. When publishing fails for want of space the last piece is taken back, and the client may send
+// it
+//    again; when the fsync fails the upload starts again at 0, because what was written before may
+//    be lost by then. A wrong digest removes the upload.
+//
 // Threads: every member may be called from any thread (one leaf mutex); appends to one upload are
 // refused while another append to it runs. Members block on the disk.
 #pragma once
@@ -49,18 +61,19 @@ class UploadStore {
                                                    UploadLimits limits, TimePoint now);
 
   // Starts an upload. A blob that is here already is complete at once.
-  // Errors: kResourceExhausted (a limit, or disk full), kInvalidArgument (length 0).
+  // Errors: kResourceExhausted (a limit, or disk full), kInvalidArgument (length 0, an owner's name
+  // with a line break).
   Result<UploadStatus> create(std::string_view owner, std::uint64_t length, const Digest& digest,
                               TimePoint now);
   // Errors: kNotFound (no such upload of this owner; expired).
-  Result<UploadStatus> find(const std::string& id, std::string_view owner) const;
+  Result<UploadStatus> find(const std::string& id, std::string_view owner, TimePoint now) const;
   // Appends at exactly `offset`. The last piece verifies the digest and publishes the blob.
   // Errors: kNotFound; kAborted (offset is not where the upload stands, or another
   // append is running); kInvalidArgument (more bytes than announced; digest wrong: the upload is
-  // removed); kResourceExhausted (disk full: what was written so far stays).
+  // removed); kResourceExhausted (disk full: the upload stays; where it stands, find() says).
   Result<UploadStatus> append(const std::string& id, std::string_view owner, std::uint64_t offset,
                               std::span<const std::byte> bytes, TimePoint now);
-  // Errors: kNotFound.
+  // Errors: kNotFound, kAborted (an append is running).
   Result<void> remove(const std::string& id, std::string_view owner);
   // Removes what has expired; returns how many.
   std::size_t remove_expired(TimePoint now);
@@ -68,14 +81,27 @@ class UploadStore {
 
  private:
   struct Upload;
+  struct Outcome;
   UploadStore(std::filesystem::path folder, BlobStore& blobs, UploadLimits limits)
       : folder_(std::move(folder)), blobs_(blobs), limits_(limits) {}
 
   Result<void> load(TimePoint now);
   Result<void> load_one(const std::filesystem::path& info, TimePoint now);
-  Result<void> write_info(const Upload& upload) const;
-  Result<void> finish(Upload& upload);
-  Result<void> rebuild_hash(Upload& upload) const;
+  // A new entry, made busy, if the owner's quota allows it.
+  Result<std::shared_ptr<Upload>> admit(std::string_view owner, std::uint64_t length,
+                                        const Digest& digest, TimePoint now);
+  Result<void> make_files(Upload& upload) const;
+  // Makes the upload busy if it stands at `offset` and `count` bytes may follow.
+  Result<std::shared_ptr<Upload>> begin_append(const std::string& id, std::string_view owner,
+                                               std::uint64_t offset, std::uint64_t count,
+                                               TimePoint now);
+  // These three work on an upload that the caller has made busy, without the lock.
+  Outcome write_piece(Upload& upload, std::span<const std::byte> bytes);
+  Outcome publish(Upload& upload, const UniqueFd& file);
+  void renew_info(Upload& upload) const;
+
+  static Error no_such_upload(const std::string& id);
+  // Null: no such upload of this owner. Requires the lock.
   std::shared_ptr<Upload> claim(const std::string& id, std::string_view owner) const;
   void forget(const std::string& id);
   void remove_files(const std::string& id) const;

@@ -77,21 +77,18 @@ TEST_F(AccountsTest, OnlyAnAdminMakesTokensForOthersOrLongerOnes) {
 }
 
 TEST_F(AccountsTest, InvitationCountsItsUses) {
-  const auto invitation =
-      accounts_.create_invitation(0, 2, std::chrono::hours(1), now_).value();
+  const auto invitation = accounts_.create_invitation(0, 2, std::chrono::hours(1), now_).value();
   EXPECT_EQ(invitation.row.account_id, volunteers_.id);
   for (int use = 0; use < 2; ++use) {
     const auto row = accounts_.check_invitation(invitation.text, now_);
     ASSERT_TRUE(row);
     accounts_.use_invitation(row.value().id);
   }
-  EXPECT_EQ(accounts_.check_invitation(invitation.text, now_).error().code,
-            Errc::kUnauthenticated);
+  EXPECT_EQ(accounts_.check_invitation(invitation.text, now_).error().code, Errc::kUnauthenticated);
 }
 
 TEST_F(AccountsTest, InvitationExpires) {
-  const auto invitation =
-      accounts_.create_invitation(0, 2, std::chrono::hours(1), now_).value();
+  const auto invitation = accounts_.create_invitation(0, 2, std::chrono::hours(1), now_).value();
   EXPECT_FALSE(accounts_.check_invitation(invitation.text, now_ + std::chrono::hours(1)));
 }
 
@@ -110,16 +107,14 @@ TEST_F(AccountsTest, NamesAreUniqueAndWellFormed) {
             Errc::kAlreadyExists);
   EXPECT_EQ(accounts_.create_account("a b", Role::kAdmin, now_).error().code,
             Errc::kInvalidArgument);
-  EXPECT_EQ(accounts_.create_account("", Role::kAdmin, now_).error().code,
-            Errc::kInvalidArgument);
+  EXPECT_EQ(accounts_.create_account("", Role::kAdmin, now_).error().code, Errc::kInvalidArgument);
 }
 
 TEST_F(AccountsTest, SnapshotBringsEverythingBackAndIdsGoOn) {
   const auto token = accounts_.create_token(admin_, 0, std::chrono::hours(1), now_).value();
   Accounts again(AccountsSnapshot{accounts_.accounts(), {token.row}, {}, {}});
   EXPECT_TRUE(again.authenticate(token.text, Role::kAdmin, now_));
-  EXPECT_EQ(again.create_account("next", Role::kResearcher, now_).value().id,
-            volunteers_.id + 1);
+  EXPECT_EQ(again.create_account("next", Role::kResearcher, now_).value().id, volunteers_.id + 1);
 }
 
 TEST(Secrets, AreLongAndDiffer) {

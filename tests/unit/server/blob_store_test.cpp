@@ -30,8 +30,7 @@ class BlobStoreTest : public ::testing::Test {
   static Digest digest_of(std::string_view text) { return secret_hash(text); }
   std::size_t file_count(const std::string& sub) {
     std::size_t count = 0;
-    for (const auto& entry :
-         std::filesystem::recursive_directory_iterator(folder_.path() / sub)) {
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder_.path() / sub)) {
       count += entry.is_regular_file() ? 1 : 0;
     }
     return count;
@@ -102,7 +101,7 @@ TEST_F(BlobStoreTest, CutUploadGoesOnAfterARestart) {
   const auto upload = uploads_->create("host-1", 11, digest_of("hello world"), now_).value();
   ASSERT_TRUE(uploads_->append(upload.id, "host-1", 0, bytes_of("hello "), now_));
   reopen();
-  EXPECT_EQ(uploads_->find(upload.id, "host-1").value().offset, 6U);
+  EXPECT_EQ(uploads_->find(upload.id, "host-1", now_).value().offset, 6U);
   const auto status = uploads_->append(upload.id, "host-1", 6, bytes_of("world"), now_);
   ASSERT_TRUE(status) << status.error().message;
   EXPECT_TRUE(blobs_.contains(digest_of("hello world")));
@@ -112,14 +111,14 @@ TEST_F(BlobStoreTest, UploadRefusesAWrongOffsetAndKeepsItsPlace) {
   const auto upload = uploads_->create("host-1", 11, digest_of("hello world"), now_).value();
   EXPECT_EQ(uploads_->append(upload.id, "host-1", 3, bytes_of("x"), now_).error().code,
             Errc::kAborted);
-  EXPECT_EQ(uploads_->find(upload.id, "host-1").value().offset, 0U);
+  EXPECT_EQ(uploads_->find(upload.id, "host-1", now_).value().offset, 0U);
 }
 
 TEST_F(BlobStoreTest, UploadWithWrongDigestIsRemoved) {
   const auto upload = uploads_->create("host-1", 5, digest_of("hello"), now_).value();
   const auto status = uploads_->append(upload.id, "host-1", 0, bytes_of("jello"), now_);
   EXPECT_EQ(status.error().code, Errc::kInvalidArgument);
-  EXPECT_EQ(uploads_->find(upload.id, "host-1").error().code, Errc::kNotFound);
+  EXPECT_EQ(uploads_->find(upload.id, "host-1", now_).error().code, Errc::kNotFound);
   EXPECT_FALSE(blobs_.contains(digest_of("hello")));
   EXPECT_EQ(file_count("uploads"), 0U);
 }
@@ -132,7 +131,7 @@ TEST_F(BlobStoreTest, UploadTakesNoMoreThanAnnounced) {
 
 TEST_F(BlobStoreTest, UploadOfAnotherOwnerLooksLikeNone) {
   const auto upload = uploads_->create("host-1", 5, digest_of("hello"), now_).value();
-  EXPECT_EQ(uploads_->find(upload.id, "host-2").error().code, Errc::kNotFound);
+  EXPECT_EQ(uploads_->find(upload.id, "host-2", now_).error().code, Errc::kNotFound);
   EXPECT_EQ(uploads_->remove(upload.id, "host-2").error().code, Errc::kNotFound);
   EXPECT_TRUE(uploads_->remove(upload.id, "host-1"));
   EXPECT_EQ(file_count("uploads"), 0U);
@@ -149,7 +148,7 @@ TEST_F(BlobStoreTest, UploadExpiresAtItsTimeNotBefore) {
   const auto upload = uploads_->create("host-1", 5, digest_of("hello"), now_).value();
   EXPECT_EQ(uploads_->remove_expired(now_ + limits_.lifetime - std::chrono::milliseconds(1)), 0U);
   EXPECT_EQ(uploads_->remove_expired(now_ + limits_.lifetime), 1U);
-  EXPECT_FALSE(uploads_->find(upload.id, "host-1"));
+  EXPECT_FALSE(uploads_->find(upload.id, "host-1", now_));
 }
 
 TEST_F(BlobStoreTest, UploadsOfOneOwnerAreBounded) {

@@ -1,0 +1,46 @@
+// See blob_doors.h.
+#include "server/blob_doors.h"
+
+#include <utility>
+
+namespace mh::server {
+namespace {
+
+Result<net::UploadState> told(Result<UploadStatus> status) {
+  if (!status) return std::move(status).error();
+  net::UploadState state;
+  state.id = status->id;
+  state.offset = status->offset;
+  state.length = status->length;
+  state.expires = status->expires;
+  state.is_complete = status->is_complete;
+  return state;
+}
+
+}  // namespace
+
+Result<net::BlobFile> BlobDoor::open(const Digest& digest) {
+  MH_TRY(OpenBlob blob, blobs_.open_blob(digest));
+  return net::BlobFile{std::move(blob.file), blob.bytes};
+}
+
+Result<net::UploadState> UploadDoor::create(const std::string& owner, std::uint64_t length,
+                                            const Digest& digest) {
+  return told(uploads_.create(owner, length, digest, clock_.now()));
+}
+
+Result<net::UploadState> UploadDoor::find(const std::string& owner, const std::string& id) {
+  return told(uploads_.find(id, owner, clock_.now()));
+}
+
+Result<net::UploadState> UploadDoor::append(const std::string& owner, const std::string& id,
+                                            std::uint64_t offset,
+                                            std::span<const std::byte> bytes) {
+  return told(uploads_.append(id, owner, offset, bytes, clock_.now()));
+}
+
+Status UploadDoor::remove(const std::string& owner, const std::string& id) {
+  return uploads_.remove(id, owner);
+}
+
+}  // namespace mh::server

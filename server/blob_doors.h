@@ -1,0 +1,45 @@
+// What the HTTP server is given of the stores: GET /blob from BlobStore, tus uploads into
+// UploadStore. Adapters only: they turn structs into those of proto/net/http_server.h and bring the
+// time in.
+// Threads: called on the pool, several at a time; both stores allow that.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "proto/base/clock.h"
+#include "proto/net/http_server.h"
+#include "server/blob_store.h"
+#include "server/upload_store.h"
+
+namespace mh::server {
+
+class BlobDoor final : public net::BlobSource {
+ public:
+  // `blobs` must outlive this.
+  explicit BlobDoor(const BlobStore& blobs) : blobs_(blobs) {}
+
+  Result<net::BlobFile> open(const Digest& digest) override;
+
+ private:
+  const BlobStore& blobs_;
+};
+
+class UploadDoor final : public net::UploadSink {
+ public:
+  // Both must outlive this; `clock` is read on several threads.
+  UploadDoor(UploadStore& uploads, const Clock& clock) : uploads_(uploads), clock_(clock) {}
+
+  Result<net::UploadState> create(const std::string& owner, std::uint64_t length,
+                                  const Digest& digest) override;
+  Result<net::UploadState> find(const std::string& owner, const std::string& id) override;
+  Result<net::UploadState> append(const std::string& owner, const std::string& id,
+                                  std::uint64_t offset, std::span<const std::byte> bytes) override;
+  Status remove(const std::string& owner, const std::string& id) override;
+
+ private:
+  UploadStore& uploads_;
+  const Clock& clock_;
+};
+
+}  // namespace mh::server

@@ -1,0 +1,146 @@
+// The growing half of UploadStore: one piece after the other, and publishing. See upload_store.h.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+#include <vector>
+
+#include "proto/base/log.h"
+#include "server/upload_store_impl.h"
+
+namespace mh::server {
+namespace {
+
+constexpr std::size_t kPieceBytes = 256 * 1024;
+
+// Hash of the first `length` bytes.
+Result<Sha256> hash_of(const UniqueFd& file, std::uint64_t length,
+                       const std::filesystem::path& path) {
+  Sha256 hash;
+  std::vector<std::byte> piece(kPieceBytes);
+  for (std::uint64_t at = 0; at < length; at += piece.size()) {
+    const auto count = std::min<std::uint64_t>(piece.size(), length - at);
+    const std::span<std::byte> part(piece.data(), static_cast<std::size_t>(count));
+    MH_TRY_VOID(read_fully(file.get(), at, part, path));
+    hash.update(part);
+  }
+  return hash;
+}
+
+// Bytes beyond an upload's offset do no harm, so this may fail.
+void cut(const UniqueFd& file, std::uint64_t length, const std::filesystem::path& path) {
+  if (::ftruncate(file.get(), static_cast<off_t>(length)) != 0) {
+    log_warn("cannot take back part of an upload", {{"file", path.string()}});
+  }
+}
+
+}  // namespace
+
+Result<std::shared_ptr<UploadStore::Upload>> UploadStore::begin_append(const std::string& id,
+                                                                       std::string_view owner,
+                                                                       std::uint64_t offset,
+                                                                       std::uint64_t count,
+                                                                       TimePoint now) {
+  const std::lock_guard lock(mutex_);
+  std::shared_ptr<Upload> upload = claim(id, owner);
+  if (upload == nullptr || upload->expires <= now) return no_such_upload(id);
+  if (upload->is_busy) {
+    return fail(Errc::kAborted, "upload " + id + ": another request is appending to it");
+  }
+  if (offset != upload->offset) {
+    return fail(Errc::kAborted, "upload " + id + " stands at offset " +
+                                    std::to_string(upload->offset) + ", not " +
+                                    std::to_string(offset));
+  }
+  if (count > upload->length - upload->offset) {
+    return fail(Errc::kInvalidArgument, "upload " + id + ": " + std::to_string(count) +
+                                            " bytes at offset " + std::to_string(offset) +
+                                            " go beyond its length " +
+                                            std::to_string(upload->length));
+  }
+  upload->is_busy = true;
+  upload->expires = now + limits_.lifetime;
+  return upload;
+}
+
+Result<UploadStatus> UploadStore::append(const std::string& id, std::string_view owner,
+                                         std::uint64_t offset, std::span<const std::byte> bytes,
+                                         TimePoint now) {
+  MH_TRY(const std::shared_ptr<Upload> upload, begin_append(id, owner, offset, bytes.size(), now));
+  const Outcome outcome = write_piece(*upload, bytes);
+  if (outcome.is_over) {
+    UploadStatus status = upload->status();
+    status.offset = outcome.offset;
+    status.is_complete = true;
+    forget(id);
+    MH_TRY_VOID(outcome.done);
+    return status;
+  }
+  if (outcome.done) renew_info(*upload);
+  const std::lock_guard lock(mutex_);
+  upload->offset = outcome.offset;
+  upload->is_busy = false;
+  MH_TRY_VOID(outcome.done);
+  return upload->status();
+}
+
+UploadStore::Outcome UploadStore::write_piece(Upload& upload, std::span<const std::byte> bytes) {
+  const auto path = data_path(upload.id);
+  const std::uint64_t offset = upload.offset;
+  const UniqueFd file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  if (!file.is_open()) {
+    const bool is_lost = errno == ENOENT;
+    return Outcome{disk_error("cannot open", path, errno), offset, is_lost};
+  }
+  if (!upload.hash_is_current) {
+    Result<Sha256> hash = hash_of(file, offset, path);
+    if (!hash) return Outcome{hash.error(), offset, hash.error().code == Errc::kDataLoss};
+    upload.hash = std::move(*hash);
+    upload.hash_is_current = true;
+  }
+  if (auto written = write_fully(file.get(), offset, bytes, path); !written) {
+    // A full disk gets back what the next try would write anyway.
+    cut(file, offset, path);
+    return Outcome{std::move(written), offset, false};
+  }
+  upload.hash.update(bytes);
+  if (offset + bytes.size() == upload.length) return publish(upload, file);
+  return Outcome{{}, offset + bytes.size(), false};
+}
+
+UploadStore::Outcome UploadStore::publish(Upload& upload, const UniqueFd& file) {
+  const Digest actual = upload.hash.finish();
+  upload.hash_is_current = false;
+  if (actual != upload.digest) {
+    Error error =
+        fail(Errc::kInvalidArgument, "upload " + upload.id + ": content has SHA-256 " +
+                                         actual.hex() + ", announced was " + upload.digest.hex() +
+                                         "; removed, start again from the beginning");
+    return Outcome{std::move(error), upload.length, true};
+  }
+  const auto path = data_path(upload.id);
+  if (::fsync(file.get()) != 0) {
+    Error error = disk_error("cannot fsync", path, errno);
+    cut(file, 0, path);
+    return Outcome{std::move(error), 0, false};
+  }
+  if (auto adopted = blobs_.adopt(path, upload.digest); !adopted) {
+    // If it was renamed before the error, what `file` is open on is a blob by now.
+    const bool is_gone = ::access(path.c_str(), F_OK) != 0;
+    return Outcome{std::move(adopted), upload.offset, is_gone};
+  }
+  return Outcome{{}, upload.length, true};
+}
+
+void UploadStore::renew_info(Upload& upload) const {
+  if (upload.expires - upload.expires_in_info < limits_.lifetime / 8) return;
+  upload.expires_in_info = upload.expires;
+  auto written = write_file_atomically(info_path(upload.id), upload_info_text(upload.info()), 0600);
+  if (!written) {
+    log_warn("upload may expire early after a restart", {{"why", written.error().message}});
+  }
+}
+
+}  // namespace mh::server
