@@ -1,6 +1,8 @@
-// What a job will cost, from its description alone: the report behind `manyhands job check` (JobService.CheckJob).
+// What a job will cost, from its description alone: the report behind `manyhands job check`
+// (JobService.CheckJob).
 //
-// Flow: CheckedJob (job_spec.h) -> job_report() -> server/handle_jobs fills JobPlan. Pure; no threads.
+// Flow: CheckedJob (job_spec.h) -> job_report() -> server/handle_jobs fills JobPlan. Pure; no
+// threads.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +24,8 @@ struct VolunteerSpeed {
   double upload_mbits = 10;
 };
 
-/// Time between a step's last update and the next workunit in a volunteer's hands, apart from transfers: aggregation,
-/// optimizer, commit, poll. An assumption of the estimates.
+/// Time between a step's last update and the next workunit in a volunteer's hands, apart from
+/// transfers: aggregation, optimizer, commit, poll. An assumption of the estimates.
 inline constexpr double kStepLatencySeconds = 0.005;
 
 /// One row of the layer table.
@@ -63,14 +65,18 @@ struct JobReport {
   std::vector<TimeReport> estimates;
 };
 
-/// The estimate: a step lasts as long as the volunteer with the most of its W workunits, w = ceil(W / volunteers):
-///   download of the parameters (once a step) + w × (compute of a shard) + w × (upload of an update) + step latency.
-/// Transfers count bytes of the pack at the volunteer's own speed; the download of the data set is left out, because it
-/// happens once. No overlap is assumed, so it errs on the slow side.
-TimeReport estimate_time(const JobReport& report, std::uint64_t shard, std::uint32_t volunteer_count,
-                         const VolunteerSpeed& speed);
+/// The estimate: a step lasts as long as the volunteer with the most of its W workunits,
+/// w = ceil(W / volunteers):
+///   download of the parameters (once a step) + w × (compute of a shard)
+///   + w × (upload of an update) + step latency.
+/// Transfers count bytes of the pack at the volunteer's own speed; the download of the data set is
+/// left out, because it happens once. No overlap is assumed, so it errs on the slow side.
+/// Requires: volunteer_count > 0.
+TimeReport estimate_time(const JobReport& report, std::uint64_t shard,
+                         std::uint32_t volunteer_count, const VolunteerSpeed& speed);
 
 /// The report of a job. Requires: checked.plan has a value (no problems).
-JobReport job_report(const JobSpec& spec, const CheckedJob& checked, const VolunteerSpeed& speed = {});
+JobReport job_report(const JobSpec& spec, const CheckedJob& checked,
+                     const VolunteerSpeed& speed = {});
 
 }  // namespace mh::scheduler

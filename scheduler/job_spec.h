@@ -1,15 +1,20 @@
-// A job, read from its YAML file (or from its canonical JSON, which is YAML too) and checked completely.
+// A job, read from its YAML file (or from its canonical JSON, which is YAML too) and checked
+// completely.
 //
-// Flow: YAML text -> parse_job() -> check_against() a data set -> canonical_job_json(), the immutable blob that the
-// server stores and that daemons and trainers get by digest -> parse_job() again, at the trainer. Pure; no threads.
+// Flow: YAML text -> parse_job() -> check_against() a data set -> canonical_job_json(), the
+// immutable blob that the server stores and that daemons and trainers get by digest -> parse_job()
+// again, at the trainer. Pure; no threads.
 //
 // Rules
-// 1. All problems are reported at once, each with line, column, path, what was found and what is allowed.
-// 2. Text is hostile: its size, nesting, number of nodes are bounded before anything is built from it, and aliases,
-//    tags and duplicate keys are refused. *Rationale:* a few lines of aliases expand to gigabytes.
-// 3. Every key has one meaning and unknown keys are errors. *Rationale:* a misspelt `momentun` must not train for a
-//    week without momentum.
-// 4. Canonical JSON holds every default and no preset, so that a job means the same after defaults change.
+// 1. All problems are reported at once, each with line, column, path, what was found and what is
+//    allowed.
+// 2. Text is hostile: its size, nesting, number of nodes are bounded before anything is built from
+//    it, and aliases, tags and duplicate keys are refused. *Rationale:* a few lines of aliases
+//    expand to gigabytes.
+// 3. Every key has one meaning and unknown keys are errors. *Rationale:* a misspelt `momentun` must
+//    not train for a week without momentum.
+// 4. Canonical JSON holds every default and no preset, so that a job means the same after defaults
+//    change.
 #pragma once
 
 #include <cstddef>
@@ -53,7 +58,8 @@ enum class TrainingMode {
 struct EvaluationSpec {
   /// Split of the data set.
   std::string split = "test";
-  /// Steps between two evaluations; the parameters after the last step are always evaluated. 0: only those.
+  /// Steps between two evaluations; the parameters after the last step are always evaluated. 0:
+  /// only those.
   std::uint64_t every_steps = 0;
   /// Samples per evaluation workunit.
   std::uint64_t shard = 2'500;
@@ -67,7 +73,8 @@ struct JobSpec {
   std::string name;
   /// Name of a data set at the server; same alphabet.
   std::string dataset;
-  /// Digest of the data set's manifest. In a researcher's file it pins the data set (optional); always in canonical JSON.
+  /// Digest of the data set's manifest. In a researcher's file it pins the data set (optional);
+  /// always in canonical JSON.
   std::optional<Digest> manifest;
   TrainingMode mode = TrainingMode::kGradient;
   /// Shuffling, first parameters and dropout all derive from it.
@@ -81,8 +88,8 @@ struct JobSpec {
   double clip_norm = 0;
   /// None: the job has no evaluations.
   std::optional<EvaluationSpec> evaluation;
-  /// Inputs are brought to mean 0 and deviation 1 by the data set's statistics. False for models that begin with an
-  /// embedding.
+  /// Inputs are brought to mean 0 and deviation 1 by the data set's statistics. False for models
+  /// that begin with an embedding.
   bool normalize = true;
   /// 0 (least) to 100.
   std::uint32_t priority = 50;
@@ -138,8 +145,9 @@ struct CheckedJob {
   std::uint64_t workunits_per_step = 0;
 };
 
-/// Checks a job against its data set: shapes, loss and targets, splits, batch against samples, pinned manifest.
-/// `manifest_digest` is the data set's. `places` (may be empty) gives problems their lines.
+/// Checks a job against its data set: shapes, loss and targets, splits, batch against samples,
+/// pinned manifest. `manifest_digest` is the data set's. `places` (may be empty) gives problems
+/// their lines.
 CheckedJob check_against(const JobSpec& spec, const DatasetManifest& manifest,
                          const Digest& manifest_digest, const Places& places = {});
 
@@ -150,8 +158,9 @@ model::SampleInfo sample_info(const DatasetManifest& manifest);
 Problem unknown_dataset(const JobSpec& spec, std::span<const std::string> known,
                         const Places& places);
 
-/// The job as one line of JSON: fixed key order, every default written out, layers instead of presets. The same spec
-/// and manifest give the same bytes on every machine, and parse_job() of them gives the same spec (with `manifest`).
+/// The job as one line of JSON: fixed key order, every default written out, layers instead of
+/// presets. The same spec and manifest give the same bytes on every machine, and parse_job() of
+/// them gives the same spec (with `manifest`).
 std::string canonical_job_json(const JobSpec& spec, const Digest& manifest);
 
 }  // namespace mh::scheduler

@@ -71,9 +71,9 @@ std::vector<LayerSpec> read_cnn(Section& section) {
 void read_settings(ReadingState& state, const LayerKind& kind, const YamlNode* node,
                    const Place& place, const std::string& path, model::Settings& settings) {
   if (node != nullptr && node->type != YamlNode::Type::kMap) {
-    state.add(node->place, path, std::string(kind.name) + " is followed by " + found_text(*node) +
-                                     "; allowed: a group of settings, as in {" +
-                                     std::string(kind.name) + ": {…}}");
+    state.add(node->place, path,
+              std::string(kind.name) + " is followed by " + found_text(*node) +
+                  "; allowed: a group of settings, as in {" + std::string(kind.name) + ": {…}}");
     return;
   }
   state.places[path] = place;
@@ -107,19 +107,23 @@ void read_layer(ReadingState& state, const YamlNode& item, const std::string& pa
     if (item.keys.size() > 1) {
       const bool is_flat = settings->type == YamlNode::Type::kNull;
       state.add(item.keys[1].place, path,
-                is_flat ? "the settings of " + excerpt(word->text) + " must be indented further than its name"
-                        : "one layer a list item; begin " + excerpt(item.keys[1].text) + " with a dash of its own");
+                is_flat ? "the settings of " + excerpt(word->text) +
+                              " must be indented further than its name"
+                        : "one layer a list item; begin " + excerpt(item.keys[1].text) +
+                              " with a dash of its own");
       return;
     }
     if (settings->type == YamlNode::Type::kNull) settings = nullptr;
   } else if (item.type != YamlNode::Type::kScalar) {
-    state.add(item.place, path, "is " + found_text(item) + "; allowed: a layer, as in relu or {linear: {out: 10}}");
+    state.add(item.place, path,
+              "is " + found_text(item) + "; allowed: a layer, as in relu or {linear: {out: 10}}");
     return;
   }
   const LayerKind* kind = model::find_layer_kind(word->text);
   if (kind == nullptr) {
-    state.add(word->place, path, "unknown layer " + excerpt(word->text) +
-                                     model::did_you_mean(word->text, model::layer_kind_names()));
+    state.add(word->place, path,
+              "unknown layer " + excerpt(word->text) +
+                  model::did_you_mean(word->text, model::layer_kind_names()));
     return;
   }
   LayerSpec layer;

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <map>
+#include <utility>
 
 #include "trainer/model/words.h"
 
@@ -39,17 +41,18 @@ std::string number_hint(const YamlNode& node, const SettingRule& rule) {
   return {};
 }
 
-std::variant<SettingValue, std::string> read_integer(const YamlNode& node, const SettingRule& rule) {
+std::variant<SettingValue, std::string> read_integer(const YamlNode& node,
+                                                     const SettingRule& rule) {
   const auto value = whole_number<std::int64_t>(node.text);
   if (node.is_quoted || !value) return is_but_allowed(node, rule, number_hint(node, rule));
   return SettingValue(*value);
 }
 
 std::variant<SettingValue, std::string> read_real(const YamlNode& node, const SettingRule& rule) {
-  static constexpr std::string_view kNotFinite[] = {".nan", ".NaN", ".NAN",  ".inf",
+  static constexpr std::string_view kNotFinite[] = {".nan", ".NaN",  ".NAN",  ".inf",
                                                     ".Inf", "-.inf", "+.inf", "-.Inf"};
-  const bool is_special = std::find(std::begin(kNotFinite), std::end(kNotFinite), node.text) !=
-                          std::end(kNotFinite);
+  const bool is_special =
+      std::find(std::begin(kNotFinite), std::end(kNotFinite), node.text) != std::end(kNotFinite);
   const auto value = whole_number<double>(node.text);
   if (is_special || (value && !std::isfinite(*value))) {
     return is_but_allowed(node, rule, " (a finite one)");
@@ -80,9 +83,8 @@ bool is_name(std::string_view text) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
   };
   if (text.empty() || text.size() > 64 || !is_word(text[0])) return false;
-  return std::all_of(text.begin(), text.end(), [&](char c) {
-    return is_word(c) || c == '.' || c == '_' || c == '-';
-  });
+  return std::all_of(text.begin(), text.end(),
+                     [&](char c) { return is_word(c) || c == '.' || c == '_' || c == '-'; });
 }
 
 }  // namespace
@@ -176,7 +178,8 @@ std::optional<std::int64_t> Section::integer(std::string_view key, std::int64_t 
   const YamlNode* node = find(key);
   if (node == nullptr) return std::nullopt;
   auto outcome = read_value(*node, model::integer_rule(key, minimum, maximum));
-  if (const auto* value = std::get_if<SettingValue>(&outcome)) return std::get<std::int64_t>(*value);
+  if (const auto* value = std::get_if<SettingValue>(&outcome))
+    return std::get<std::int64_t>(*value);
   state_.add(node->place, path_of(key), std::get<std::string>(outcome));
   return std::nullopt;
 }
@@ -216,9 +219,10 @@ std::optional<std::string> Section::name(std::string_view key) {
   const YamlNode* node = find(key);
   if (node == nullptr) return std::nullopt;
   if (node->type == YamlNode::Type::kScalar && is_name(node->text)) return node->text;
-  state_.add(node->place, path_of(key),
-             "is " + found_text(*node) +
-                 "; allowed: 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit");
+  state_.add(
+      node->place, path_of(key),
+      "is " + found_text(*node) +
+          "; allowed: 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit");
   return std::nullopt;
 }
 

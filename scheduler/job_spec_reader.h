@@ -1,11 +1,14 @@
-// Typed access to the tree of a job file: the second stage of parse_job(). Private to scheduler/job_spec*.
+// Typed access to the tree of a job file: the second stage of parse_job(). Private to
+// scheduler/job_spec*.
 //
-// A Section is one group of keys. Whoever reads it asks for each key it knows; finish() then reports all others, with
-// the nearest known one. Problems are collected, never thrown, and reading goes on with defaults. Pure; no threads.
+// A Section is one group of keys. Whoever reads it asks for each key it knows; finish() then
+// reports all others, with the nearest known one. Problems are collected, never thrown, and reading
+// goes on with defaults. Pure; no threads.
 #pragma once
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -26,7 +29,8 @@ struct ReadingState {
   void add(const Place& place, std::string path, std::string message);
 };
 
-/// The value of `node` under `rule`, or what is wrong with it: "is 'abc'; allowed: an integer from 1 to 9".
+/// The value of `node` under `rule`, or what is wrong with it: "is 'abc'; allowed: an integer from
+/// 1 to 9".
 std::variant<model::SettingValue, std::string> read_value(const YamlNode& node,
                                                           const model::SettingRule& rule);
 
@@ -47,13 +51,15 @@ class Section {
   /// The group of keys under `key`.
   Section group(std::string_view key) { return {state_, find(key), path_of(key)}; }
 
-  /// The value of a key if it is there and right; problems are reported. Required: a missing key is one.
+  /// The value of a key if it is there and right; problems are reported. Required: a missing key is
+  /// one.
   std::optional<std::int64_t> integer(std::string_view key, std::int64_t minimum,
                                       std::int64_t maximum);
   std::optional<double> real(std::string_view key, const model::SettingRule& range);
   std::optional<bool> flag(std::string_view key);
   /// Index of the word in `choices`.
-  std::optional<std::size_t> choice(std::string_view key, std::span<const std::string_view> choices);
+  std::optional<std::size_t> choice(std::string_view key,
+                                    std::span<const std::string_view> choices);
   /// A name: 1 to 64 of letters, digits, '.', '_', '-', not beginning with a sign.
   std::optional<std::string> name(std::string_view key);
 

@@ -8,6 +8,10 @@
 namespace mh::scheduler {
 namespace {
 
+/// Samples that a trainer takes at a time unless the file says otherwise, or the largest divisor of
+/// the shard below it.
+constexpr std::uint64_t kMicroBatchDefault = 64;
+
 std::string number(std::uint64_t value) { return model::grouped(static_cast<std::int64_t>(value)); }
 
 /// Largest divisor of `whole` that is at most `limit` and a multiple of `unit`; 0 if there is none.
@@ -18,49 +22,60 @@ std::uint64_t divisor_within(std::uint64_t whole, std::uint64_t limit, std::uint
   return 0;
 }
 
-/// Sizes that the file gives; the others follow from them. See docs/job-file.md.
-void read_sizes(Section& section, model::TrainingSpec& training) {
-  const auto batch = section.integer("batch", 1, static_cast<std::int64_t>(model::kBatchMax));
-  const auto shard = section.integer("shard", 1, static_cast<std::int64_t>(model::kBatchMax));
-  const auto micro = section.integer("micro_batch", 1, static_cast<std::int64_t>(model::kBatchMax));
-  // A value that could not be read is reported already; nothing follows from it.
-  const bool is_unreadable = (section.has("batch") && !batch) || (section.has("shard") && !shard) ||
-                             (section.has("micro_batch") && !micro);
-  if (is_unreadable) return;
+/// Adds the nearest smaller value that would do.
+std::string does_not_divide(std::uint64_t value, std::string_view what, std::uint64_t whole) {
+  const std::uint64_t nearest = divisor_within(whole, std::min(value, whole), 1);
+  return "is " + number(value) + ", which does not divide the " + std::string(what) + ", " +
+         number(whole) + "; nearest that does: " + number(nearest);
+}
 
-  if (batch) training.batch = static_cast<std::uint64_t>(*batch);
-  const std::uint64_t unit = micro ? static_cast<std::uint64_t>(*micro) : 1;
-  training.shard = shard ? static_cast<std::uint64_t>(*shard)
-                         : divisor_within(training.batch, std::max(training.batch / 4, unit), unit);
-  if (training.shard == 0) {
-    section.problem("micro_batch", "is " + number(unit) + ", which does not divide the batch, " +
-                                       number(training.batch));
+/// Batch, shard and micro-batch as the file gives them.
+struct GivenSizes {
+  std::optional<std::int64_t> batch, shard, micro_batch;
+};
+
+/// Sizes that the file leaves away follow from the others. See docs/job-file.md.
+void fill_sizes(const GivenSizes& given, model::TrainingSpec& training) {
+  if (given.batch) training.batch = static_cast<std::uint64_t>(*given.batch);
+  const std::uint64_t unit = given.micro_batch ? static_cast<std::uint64_t>(*given.micro_batch) : 1;
+  training.shard = given.shard
+                       ? static_cast<std::uint64_t>(*given.shard)
+                       : divisor_within(training.batch, std::max(training.batch / 4, unit), unit);
+  training.micro_batch =
+      given.micro_batch
+          ? unit
+          : divisor_within(training.shard, std::min(training.shard, kMicroBatchDefault), 1);
+}
+
+void read_sizes(Section& section, model::TrainingSpec& training) {
+  constexpr auto kMost = static_cast<std::int64_t>(model::kBatchMax);
+  const GivenSizes given = {section.integer("batch", 1, kMost), section.integer("shard", 1, kMost),
+                            section.integer("micro_batch", 1, kMost)};
+  // A value that could not be read is reported already; nothing follows from it.
+  if ((section.has("batch") && !given.batch) || (section.has("shard") && !given.shard) ||
+      (section.has("micro_batch") && !given.micro_batch)) {
     return;
+  }
+  fill_sizes(given, training);
+  if (training.shard == 0) {
+    section.problem("micro_batch", does_not_divide(training.micro_batch, "batch", training.batch));
+    return;
+  }
+  if (training.shard % training.micro_batch != 0) {
+    section.problem("micro_batch", does_not_divide(training.micro_batch, "shard", training.shard));
   }
   if (training.batch % training.shard != 0) {
-    section.problem("shard", "is " + number(training.shard) + ", which does not divide the batch, " +
-                                 number(training.batch) + "; nearest that does: " +
-                                 number(divisor_within(training.batch, std::min(training.shard, training.batch), 1)));
-    return;
-  }
-  training.micro_batch =
-      micro ? unit : divisor_within(training.shard, std::min<std::uint64_t>(training.shard, 64), 1);
-  if (training.shard % training.micro_batch != 0) {
-    section.problem("micro_batch",
-                    "is " + number(training.micro_batch) + ", which does not divide the shard, " +
-                        number(training.shard) + "; nearest that does: " +
-                        number(divisor_within(training.shard, std::min(training.micro_batch, training.shard), 1)));
-  }
-  if (training.batch / training.shard > kWorkunitsPerStepMax) {
-    section.problem("shard", "cuts a step into " + number(training.batch / training.shard) +
-                                 " workunits; at most " + number(kWorkunitsPerStepMax) +
-                                 ", so make it larger");
+    section.problem("shard", does_not_divide(training.shard, "batch", training.batch));
+  } else if (training.batch / training.shard > kWorkunitsPerStepMax) {
+    section.problem("shard", "is " + number(training.shard) + ", which cuts a step into " +
+                                 number(training.batch / training.shard) + " workunits; at most " +
+                                 number(kWorkunitsPerStepMax) + ", so make it larger");
   }
 }
 
 /// Keys of an optimizer or schedule of another kind are named as such rather than as unknown.
-void refuse_foreign(Section& section, std::span<const std::string_view> keys, std::string_view group,
-                    std::string_view owner, std::string_view kind) {
+void refuse_foreign(Section& section, std::span<const std::string_view> keys,
+                    std::string_view group, std::string_view owner, std::string_view kind) {
   for (const std::string_view key : keys) {
     section.refuse(key, "belongs to " + std::string(group) + " " + std::string(owner) +
                             "; here it is " + std::string(kind));
@@ -91,7 +106,8 @@ void read_training(Section& root, JobSpec& spec) {
   if (!root.has("training")) return;
   Section section = root.group("training");
   const bool has_steps = section.has("steps");
-  if (const auto steps = section.integer("steps", 1, static_cast<std::int64_t>(model::kStepCountMax))) {
+  if (const auto steps =
+          section.integer("steps", 1, static_cast<std::int64_t>(model::kStepCountMax))) {
     spec.training.steps = static_cast<std::uint64_t>(*steps);
   }
   spec.training.passes = section.real("passes", real_rule(0, 1e6, true));
@@ -120,7 +136,8 @@ void read_optimizer(Section& root, JobSpec& spec) {
     optimizer.learning_rate = *value;
   }
   if (optimizer.kind == model::OptimizerKind::kAdamW) optimizer.weight_decay = 0.01;
-  if (const auto value = section.real("weight_decay", real_rule(0, 1))) optimizer.weight_decay = *value;
+  if (const auto value = section.real("weight_decay", real_rule(0, 1)))
+    optimizer.weight_decay = *value;
   const bool is_sgd = optimizer.kind == model::OptimizerKind::kSgd;
   if (!kind) {
     // Which of them belong is not known; they are at least no unknown keys.

@@ -60,7 +60,9 @@ class TreeBuilder final : public YAML::EventHandler {
   }
 
   [[noreturn]] static void refuse_alias(const YAML::Mark& mark) {
-    refuse(mark, "anchors (&name) and aliases (*name) are not allowed in a job file; write the value out");
+    refuse(
+        mark,
+        "anchors (&name) and aliases (*name) are not allowed in a job file; write the value out");
   }
 
   /// Adds a node to the innermost open one. Keys of a map may only be scalars.
@@ -92,14 +94,14 @@ class TreeBuilder final : public YAML::EventHandler {
   }
 
   void open(YamlNode& node) {
-    // Siblings are only added to the innermost open node, so that pointers to its ancestors stay valid.
+    // Siblings are only added to the innermost open node, so that pointers to its ancestors stay
+    // valid.
     if (open_.size() >= static_cast<std::size_t>(kJobNestingMax)) {
       refuse(last_mark_, "lists and maps are nested more than " + std::to_string(kJobNestingMax) +
                              " deep, which is the limit");
     }
     open_.push_back(&node);
   }
-
 
   YamlNode root_;
   std::vector<YamlNode*> open_;
@@ -123,7 +125,8 @@ std::size_t utf8_length(std::string_view text) {
   return length;
 }
 
-/// Bytes that no job file holds: bad UTF-8, control characters, tabs before the first word of a line.
+/// Bytes that no job file holds: bad UTF-8, control characters, tabs before the first word of a
+/// line.
 std::optional<Problem> check_bytes(std::string_view text) {
   std::uint32_t line = 1;
   std::size_t line_start = 0;
@@ -131,7 +134,9 @@ std::optional<Problem> check_bytes(std::string_view text) {
   // Place of the first tab of the line; npos: none.
   std::size_t tab = std::string_view::npos;
   for (std::size_t at = 0; at < text.size();) {
-    const auto column = [&](std::size_t i) { return static_cast<std::uint32_t>(i - line_start + 1); };
+    const auto column = [&](std::size_t i) {
+      return static_cast<std::uint32_t>(i - line_start + 1);
+    };
     const char letter = text[at];
     const std::size_t length = utf8_length(text.substr(at));
     if (length == 0) {
@@ -139,7 +144,8 @@ std::optional<Problem> check_bytes(std::string_view text) {
     }
     const auto code = static_cast<unsigned char>(letter);
     if ((code < 0x20 && letter != '\n' && letter != '\r' && letter != '\t') || code == 0x7F) {
-      return Problem{line, column(at), "", "the file has a control character here; is it a text file?"};
+      return Problem{line, column(at), "",
+                     "the file has a control character here; is it a text file?"};
     }
     if (letter == '\n') {
       ++line;
@@ -150,7 +156,8 @@ std::optional<Problem> check_bytes(std::string_view text) {
       tab = at;
     } else if (letter != ' ' && letter != '\t' && letter != '\r') {
       if (is_indentation && tab != std::string_view::npos && letter != '#') {
-        return Problem{line, column(tab), "", "a tab in the indentation; YAML allows only spaces there"};
+        return Problem{line, column(tab), "",
+                       "a tab in the indentation; YAML allows only spaces there"};
       }
       is_indentation = false;
     }
@@ -208,9 +215,10 @@ std::string found_text(const YamlNode& node) {
 
 std::variant<YamlNode, Problem> read_yaml(std::string_view text) {
   if (text.size() > kJobTextBytesMax) {
-    return Problem{0, 0, "", "the file is " + model::grouped(static_cast<std::int64_t>(text.size())) +
-                                 " bytes; a job file has at most " +
-                                 model::grouped(static_cast<std::int64_t>(kJobTextBytesMax))};
+    return Problem{0, 0, "",
+                   "the file is " + model::grouped(static_cast<std::int64_t>(text.size())) +
+                       " bytes; a job file has at most " +
+                       model::grouped(static_cast<std::int64_t>(kJobTextBytesMax))};
   }
   if (auto problem = check_bytes(text)) return std::move(*problem);
   try {

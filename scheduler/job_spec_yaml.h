@@ -1,7 +1,8 @@
-// YAML text as a tree of our own, under hard limits: the first stage of parse_job(). Private to scheduler/job_spec*.
+// YAML text as a tree of our own, under hard limits: the first stage of parse_job(). Private to
+// scheduler/job_spec*.
 //
-// Built straight from yaml-cpp's events, so that nothing is built before it is counted and aliases never expand.
-// yaml-cpp's exceptions stop here. Pure; no threads.
+// Built straight from yaml-cpp's events, so that nothing is built before it is counted and aliases
+// never expand. yaml-cpp's exceptions stop here. Pure; no threads.
 #pragma once
 
 #include <string>

@@ -1,8 +1,9 @@
 // The first values of parameters, the same bits on every machine.
 //
-// Element e of parameter tensor i is a function of (job seed, i, e) alone: Philox, keyed by derive_key(seed, "first"),
-// stream i. Uniform and normal deviates come from deviates.h, which uses only operations that IEEE 754 rounds exactly.
-// Scales (1 / sqrt(fan_in), …) keep to the same operations.
+// Element e of parameter tensor i is a function of (job seed, i, e) alone: Philox, keyed by
+// derive_key(seed, "first"), stream i. Uniform and normal deviates come from deviates.h, which uses
+// only operations that IEEE 754 rounds exactly. Scales (1 / sqrt(fan_in), …) keep to the same
+// operations.
 #include <algorithm>
 
 #include "proto/base/check.h"

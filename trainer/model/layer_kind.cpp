@@ -41,8 +41,8 @@ bool is_allowed(const SettingRule& rule, const SettingValue& value) {
       return std::holds_alternative<bool>(value);
     case SettingRule::Type::kChoice: {
       const auto* word = std::get_if<std::string>(&value);
-      return word != nullptr && std::find(rule.choices.begin(), rule.choices.end(), *word) !=
-                                    rule.choices.end();
+      return word != nullptr &&
+             std::find(rule.choices.begin(), rule.choices.end(), *word) != rule.choices.end();
     }
   }
   return false;
@@ -116,8 +116,8 @@ std::vector<LayerProblem> check_settings(const LayerKind& kind, const Settings& 
   }
   for (const SettingRule& rule : kind.settings) {
     if (rule.default_value || rule.is_optional || settings.contains(rule.name)) continue;
-    problems.push_back({std::string(rule.name), "is missing; " + std::string(kind.name) + " needs it: " +
-                                                    allowed_text(rule)});
+    problems.push_back({std::string(rule.name), "is missing; " + std::string(kind.name) +
+                                                    " needs it: " + allowed_text(rule)});
   }
   return problems;
 }

@@ -1,9 +1,10 @@
-// What a layer kind is: its settings with ranges and defaults, and the rule that gives a layer shape, parameters, cost.
+// What a layer kind is: its settings with ranges and defaults, and the rule that gives a layer
+// shape, parameters, cost.
 //
-// Adding a kind: one file layers/<kind>.cpp that defines a LayerKind, one line in registry.cpp, its module in
-// trainer/engine/layers/<kind>.cpp, and its rows in docs/job-file.md (a test compares them).
-// The registry is a written-out table because self-registering objects vanish when a static library is linked.
-// Pure, torch-free; no threads.
+// Adding a kind: one file layers/<kind>.cpp that defines a LayerKind, one line in registry.cpp, its
+// module in trainer/engine/layers/<kind>.cpp, and its rows in docs/job-file.md (a test compares
+// them). The registry is a written-out table because self-registering objects vanish when a static
+// library is linked. Pure, torch-free; no threads.
 #pragma once
 
 #include <cstdint>
@@ -32,13 +33,15 @@ struct SettingRule {
   bool is_maximum_excluded = false;
   /// Value when the file has none. Without a default the setting is required, unless `is_optional`.
   std::optional<SettingValue> default_value;
-  /// May be missing without a default: the layer finds the value out (pool's stride, the last linear's out).
+  /// May be missing without a default: the layer finds the value out (pool's stride, the last
+  /// linear's out).
   bool is_optional = false;
   /// Allowed words of a kChoice.
   std::span<const std::string_view> choices;
 };
 
-/// "an integer from 1 to 1,024", "a number from 0 to below 1", "true or false", "one of default, zeros".
+/// "an integer from 1 to 1,024", "a number from 0 to below 1", "true or false", "one of default,
+/// zeros".
 std::string allowed_text(const SettingRule& rule);
 
 /// What is wrong with a value ("is 0, allowed is …"), or nothing.
@@ -101,7 +104,8 @@ std::vector<std::string_view> layer_kind_names();
 
 /// Adds the defaults of settings that are missing.
 void fill_defaults(const LayerKind& kind, Settings& settings);
-/// Everything wrong with the settings of one layer, in the order of names; shapes are not looked at.
+/// Everything wrong with the settings of one layer, in the order of names; shapes are not looked
+/// at.
 std::vector<LayerProblem> check_settings(const LayerKind& kind, const Settings& settings);
 
 // For the files of layers/: settings by name (Requires: present and of that type) and common rules.
@@ -122,8 +126,8 @@ std::int64_t element_count(const Shape& shape);
 LayerOutline same_shape(const LayerPosition& position, std::string description,
                         double flops_per_element);
 
-/// Places of a window of `kernel` (spread by `dilation`) that moves by `stride` over `size` + 2 × `padding`;
-/// 0 when it does not fit.
+/// Places of a window of `kernel` (spread by `dilation`) that moves by `stride` over `size` + 2 ×
+/// `padding`; 0 when it does not fit.
 std::int64_t window_count(std::int64_t size, std::int64_t kernel, std::int64_t stride,
                           std::int64_t padding, std::int64_t dilation = 1);
 

@@ -10,7 +10,8 @@
 namespace mh::model {
 namespace {
 
-/// Product of the sizes, or nothing if it exceeds `limit`, the rank is too large or a size is not positive.
+/// Product of the sizes, or nothing if it exceeds `limit`, the rank is too large or a size is not
+/// positive.
 std::optional<std::int64_t> bounded_count(const Shape& shape, std::int64_t limit) {
   if (shape.size() > kRankMax) return std::nullopt;
   std::int64_t count = 1;
@@ -54,30 +55,39 @@ ModelProblem of_layer(std::size_t index, std::string_view kind, std::string sett
 }
 
 Check Planner::check_input() const {
-  if (spec_.layers.empty()) return ModelProblem{{}, "", "has no layers; a model needs at least one"};
+  if (spec_.layers.empty())
+    return ModelProblem{{}, "", "has no layers; a model needs at least one"};
   if (spec_.layers.size() > kLayerCountMax) {
-    return ModelProblem{{}, "", "has " + grouped(static_cast<std::int64_t>(spec_.layers.size())) +
-                                    " layers; at most " + grouped(kLayerCountMax)};
+    return ModelProblem{{},
+                        "",
+                        "has " + grouped(static_cast<std::int64_t>(spec_.layers.size())) +
+                            " layers; at most " + grouped(kLayerCountMax)};
   }
   if (!bounded_count(info_.input_shape, kActivationElementsMax)) {
-    return ModelProblem{{}, "", "cannot take the data set's inputs: shape " +
-                                    shape_text(info_.input_shape) + " is not allowed (rank at most " +
-                                    std::to_string(kRankMax) + ", at most " +
-                                    grouped(kActivationElementsMax) + " elements, none of size 0)"};
+    return ModelProblem{{},
+                        "",
+                        "cannot take the data set's inputs: shape " +
+                            shape_text(info_.input_shape) + " is not allowed (rank at most " +
+                            std::to_string(kRankMax) + ", at most " +
+                            grouped(kActivationElementsMax) + " elements, none of size 0)"};
   }
   return std::nullopt;
 }
 
 Check Planner::check_targets() const {
   if (!bounded_count(info_.target_shape, kActivationElementsMax)) {
-    return ModelProblem{{}, "", "cannot take the data set's targets: shape " +
-                                    shape_text(info_.target_shape) + " is not allowed"};
+    return ModelProblem{{},
+                        "",
+                        "cannot take the data set's targets: shape " +
+                            shape_text(info_.target_shape) + " is not allowed"};
   }
   if (spec_.loss != Loss::kCrossEntropy) return std::nullopt;
   if (!info_.target_is_integer || info_.class_count < 1) {
-    return ModelProblem{{}, "", "has loss cross_entropy, which needs class numbers as targets; the "
-                                "data set's targets are not classes (use loss: mse, or import the "
-                                "targets as integers)"};
+    return ModelProblem{{},
+                        "",
+                        "has loss cross_entropy, which needs class numbers as targets; the "
+                        "data set's targets are not classes (use loss: mse, or import the "
+                        "targets as integers)"};
   }
   return std::nullopt;
 }
@@ -91,8 +101,9 @@ Check Planner::add_layer(std::size_t index) {
   const LayerSpec& spec = spec_.layers[index];
   const LayerKind* kind = find_layer_kind(spec.kind);
   if (kind == nullptr) {
-    return ModelProblem{index, "", "layer " + std::to_string(index) + ": unknown kind '" +
-                                       spec.kind + "'" + did_you_mean(spec.kind, layer_kind_names())};
+    return ModelProblem{index, "",
+                        "layer " + std::to_string(index) + ": unknown kind '" + spec.kind + "'" +
+                            did_you_mean(spec.kind, layer_kind_names())};
   }
   Settings settings = spec.settings;
   fill_defaults(*kind, settings);
@@ -111,11 +122,10 @@ Check Planner::add_layer(std::size_t index) {
   }
   auto& outline = std::get<LayerOutline>(fitted);
   if (!bounded_count(outline.output_shape, kActivationElementsMax)) {
-    return of_layer(index, spec.kind, "", "its output of " + shape_text(outline.output_shape) +
-                                              " is too large; at most " +
-                                              grouped(kActivationElementsMax) +
-                                              " elements a sample, rank at most " +
-                                              std::to_string(kRankMax));
+    return of_layer(index, spec.kind, "",
+                    "its output of " + shape_text(outline.output_shape) +
+                        " is too large; at most " + grouped(kActivationElementsMax) +
+                        " elements a sample, rank at most " + std::to_string(kRankMax));
   }
   for (auto& [name, value] : outline.found_settings) settings[name] = std::move(value);
 
@@ -139,10 +149,10 @@ Check Planner::add_parameters(std::size_t index, const LayerOutline& outline, La
     const std::int64_t room = kParameterCountMax - static_cast<std::int64_t>(plan_.parameter_count);
     const auto count = bounded_count(rule.shape, kParameterCountMax);
     if (!count || *count > room) {
-      return of_layer(index, layer.kind, "", "its " + std::string(rule.suffix) + " of " +
-                                                 shape_text(rule.shape) +
-                                                 " makes the model too large; at most " +
-                                                 grouped(kParameterCountMax) + " parameters");
+      return of_layer(index, layer.kind, "",
+                      "its " + std::string(rule.suffix) + " of " + shape_text(rule.shape) +
+                          " makes the model too large; at most " + grouped(kParameterCountMax) +
+                          " parameters");
     }
     ParameterSpec parameter;
     parameter.name = layer.name + "." + std::string(rule.suffix);
@@ -173,9 +183,10 @@ Check Planner::check_output() {
   if (last.output_shape == wanted) return std::nullopt;
   std::string advice = "; end with a linear layer without `out`, which takes the right size";
   if (last.output_shape.size() > wanted.size()) advice = "; flatten before the last linear layer";
-  return of_layer(index, last.kind, "", "the model's output is " + shape_text(last.output_shape) +
-                                            ", but " + std::string(loss_name(spec_.loss)) +
-                                            " on this data set needs " + shape_text(wanted) + advice);
+  return of_layer(index, last.kind, "",
+                  "the model's output is " + shape_text(last.output_shape) + ", but " +
+                      std::string(loss_name(spec_.loss)) + " on this data set needs " +
+                      shape_text(wanted) + advice);
 }
 
 void Planner::finish() {
@@ -225,7 +236,8 @@ const std::string& LayerPlan::text(std::string_view setting) const {
   return text_setting(settings, setting);
 }
 
-std::variant<ModelPlan, ModelProblem> try_plan_model(const ModelSpec& spec, const SampleInfo& info) {
+std::variant<ModelPlan, ModelProblem> try_plan_model(const ModelSpec& spec,
+                                                     const SampleInfo& info) {
   return Planner(spec, info).run();
 }
 

@@ -1,9 +1,9 @@
-// A model fitted to a data set: the shape, parameters and cost of every layer, and the place of every parameter in the
-// one flat fp32 vector that travels between server and trainers.
+// A model fitted to a data set: the shape, parameters and cost of every layer, and the place of
+// every parameter in the one flat fp32 vector that travels between server and trainers.
 //
-// Flow: ModelSpec (job file) + SampleInfo (data set) -> plan_model() -> server (first parameters, sizes), job check
-// (table), trainer (modules). The trainer plans again from the same job and data set; `layout_digest` proves that both
-// sides mean the same vector. Torch-free, pure; no threads.
+// Flow: ModelSpec (job file) + SampleInfo (data set) -> plan_model() -> server (first parameters,
+// sizes), job check (table), trainer (modules). The trainer plans again from the same job and data
+// set; `layout_digest` proves that both sides mean the same vector. Torch-free, pure; no threads.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +21,8 @@
 
 namespace mh::model {
 
-/// Most parameters a model may have (4 GiB of fp32), layers, and elements of one sample after any layer.
+/// Most parameters a model may have (4 GiB of fp32), layers, and elements of one sample after any
+/// layer.
 inline constexpr std::int64_t kParameterCountMax = std::int64_t{1} << 30;
 inline constexpr std::size_t kLayerCountMax = 1'000;
 inline constexpr std::int64_t kActivationElementsMax = std::int64_t{1} << 28;
@@ -61,7 +62,8 @@ struct Initialisation {
 struct ParameterSpec {
   /// "<layer name>.weight" or "<layer name>.bias": the names of torch.nn.Sequential's state_dict.
   std::string name;
-  /// torch's native layout: linear [out, in], conv2d [out, in / groups, kernel, kernel], embedding [num, dim].
+  /// torch's native layout: linear [out, in], conv2d [out, in / groups, kernel, kernel], embedding
+  /// [num, dim].
   Shape shape;
   /// First element in the flat vector, and number of elements.
   std::uint64_t offset = 0;
@@ -73,7 +75,8 @@ struct ParameterSpec {
 
 /// One layer, with everything decided.
 struct LayerPlan {
-  /// Index in the model as text ("0", "1", …), so that a downloaded model loads into torch.nn.Sequential.
+  /// Index in the model as text ("0", "1", …), so that a downloaded model loads into
+  /// torch.nn.Sequential.
   std::string name;
   /// Kind in the registry: "conv2d".
   std::string kind;
@@ -82,7 +85,8 @@ struct LayerPlan {
   /// Shape of one sample before and after.
   Shape input_shape;
   Shape output_shape;
-  /// This layer's parameters are ModelPlan::parameters[first_parameter, first_parameter + parameter_tensors).
+  /// This layer's parameters are ModelPlan::parameters[first_parameter, first_parameter +
+  /// parameter_tensors).
   std::size_t first_parameter = 0;
   std::size_t parameter_tensors = 0;
   /// Number of values in them.
@@ -112,16 +116,17 @@ struct ModelPlan {
   /// Shape of one input and of the output.
   Shape input_shape;
   Shape output_shape;
-  /// Shape of one target as the loss compares it: without the class dimension for cross_entropy, the output's for mse.
+  /// Shape of one target as the loss compares it: without the class dimension for cross_entropy,
+  /// the output's for mse.
   Shape target_shape;
   /// Cross entropy: the number of classes (every target is below it). Mse: 0.
   std::int64_t class_count = 0;
-  /// True when the first layer is an embedding: inputs are row numbers, each to be below `index_limit`, and are never
-  /// normalised. Otherwise inputs are floats and `index_limit` is 0.
+  /// True when the first layer is an embedding: inputs are row numbers, each to be below
+  /// `index_limit`, and are never normalised. Otherwise inputs are floats and `index_limit` is 0.
   bool input_is_index = false;
   std::int64_t index_limit = 0;
-  /// SHA-256 of the text "manyhands-layout/1\n" and one line "<name> f32 <d0>x<d1>…\n" a parameter. Two plans with the
-  /// same digest agree on the meaning of every element of the flat vector.
+  /// SHA-256 of the text "manyhands-layout/1\n" and one line "<name> f32 <d0>x<d1>…\n" a parameter.
+  /// Two plans with the same digest agree on the meaning of every element of the flat vector.
   Digest layout_digest;
 };
 
@@ -135,16 +140,17 @@ struct ModelProblem {
   std::string message;
 };
 
-/// Fits a model to a data set: shapes, parameters, costs. Checks everything again (kinds, settings, ranges, sizes),
-/// so that a spec from an untrusted file needs no earlier check.
+/// Fits a model to a data set: shapes, parameters, costs. Checks everything again (kinds, settings,
+/// ranges, sizes), so that a spec from an untrusted file needs no earlier check.
 std::variant<ModelPlan, ModelProblem> try_plan_model(const ModelSpec& spec, const SampleInfo& info);
 
-/// The same for callers without a file to point into. Errors: kInvalidArgument with layer, setting and reason.
+/// The same for callers without a file to point into. Errors: kInvalidArgument with layer, setting
+/// and reason.
 Result<ModelPlan> plan_model(const ModelSpec& spec, const SampleInfo& info);
 
-/// The parameters of step 0: `plan.parameter_count` floats. The same bits on every machine: Philox counters, keyed by
-/// (seed, index of the parameter tensor), and arithmetic that IEEE 754 defines exactly (see initialisation.cpp).
-/// Requires: a plan made by plan_model().
+/// The parameters of step 0: `plan.parameter_count` floats. The same bits on every machine: Philox
+/// counters, keyed by (seed, index of the parameter tensor), and arithmetic that IEEE 754 defines
+/// exactly (see initialisation.cpp). Requires: a plan made by plan_model().
 std::vector<float> initial_parameters(const ModelPlan& plan, std::uint64_t seed);
 
 /// Writes them into `out` instead. Requires: out.size() == plan.parameter_count.

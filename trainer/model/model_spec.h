@@ -1,7 +1,9 @@
-// What a researcher asks for: a list of layers with their settings, and a loss. Nothing is computed here.
+// What a researcher asks for: a list of layers with their settings, and a loss. Nothing is computed
+// here.
 //
-// Flow: scheduler/job_spec reads it from the job file (presets already expanded) -> plan_model() (model_plan.h) gives
-// it shapes and parameters for a data set. Torch-free plain values; no threads.
+// Flow: scheduler/job_spec reads it from the job file (presets already expanded) -> plan_model()
+// (model_plan.h) gives it shapes and parameters for a data set. Torch-free plain values; no
+// threads.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +15,8 @@
 
 namespace mh::model {
 
-/// Shape of one sample, without the batch dimension. Every size is at least 1; an empty shape is a single number.
+/// Shape of one sample, without the batch dimension. Every size is at least 1; an empty shape is a
+/// single number.
 using Shape = std::vector<std::int64_t>;
 
 /// "28×28", "16×12×12", "scalar".
@@ -28,7 +31,8 @@ using Settings = std::map<std::string, SettingValue, std::less<>>;
 struct LayerSpec {
   /// Name of a LayerKind of the registry: "conv2d".
   std::string kind;
-  /// Every setting of the kind; only those without a default may be missing (linear's `out` in the last layer).
+  /// Every setting of the kind; only those without a default may be missing (linear's `out` in the
+  /// last layer).
   Settings settings;
 
   bool operator==(const LayerSpec&) const = default;
@@ -36,7 +40,8 @@ struct LayerSpec {
 
 /// How an output is judged.
 enum class Loss {
-  /// Targets are class numbers; the output's last dimension holds one logit a class. "cross_entropy".
+  /// Targets are class numbers; the output's last dimension holds one logit a class.
+  /// "cross_entropy".
   kCrossEntropy,
   /// Targets are numbers in the shape of the output; mean of the squared differences. "mse".
   kMeanSquaredError,

@@ -1,6 +1,8 @@
-// Presets: well-known models in a few settings, written out as layers before anything else looks at them.
+// Presets: well-known models in a few settings, written out as layers before anything else looks at
+// them.
 //
-// Each ends in a linear layer without `out`, so that it fits any number of classes. Pure; no threads.
+// Each ends in a linear layer without `out`, so that it fits any number of classes. Pure; no
+// threads.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +13,8 @@
 
 namespace mh::model {
 
-/// Multi-layer perceptron: flatten, then for each hidden size linear, activation and (p > 0) dropout, then linear.
+/// Multi-layer perceptron: flatten, then for each hidden size linear, activation and (p > 0)
+/// dropout, then linear.
 struct MlpPreset {
   /// Sizes of the hidden layers; may be empty (a linear classifier).
   std::vector<std::int64_t> hidden = {128};
@@ -21,8 +24,9 @@ struct MlpPreset {
 };
 std::vector<LayerSpec> mlp_layers(const MlpPreset& preset);
 
-/// Small convolutional network for images: for each entry of `channels` conv2d, relu and a 2×2 max_pool; then flatten,
-/// linear, relu, (p > 0) dropout, linear. The defaults on 28×28 images with 10 classes have 80,202 parameters.
+/// Small convolutional network for images: for each entry of `channels` conv2d, relu and a 2×2
+/// max_pool; then flatten, linear, relu, (p > 0) dropout, linear. The defaults on 28×28 images with
+/// 10 classes have 80,202 parameters.
 struct CnnPreset {
   std::vector<std::int64_t> channels = {16, 32};
   std::int64_t kernel = 5;

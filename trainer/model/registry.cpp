@@ -9,9 +9,9 @@ namespace mh::model {
 
 std::span<const LayerKind* const> layer_kinds() {
   static const std::array<const LayerKind*, 12> kinds = {
-      &avg_pool_kind(),  &conv2d_kind(),     &dropout_kind(),    &embedding_kind(),
-      &flatten_kind(),   &gelu_kind(),       &group_norm_kind(), &layer_norm_kind(),
-      &linear_kind(),    &max_pool_kind(),   &relu_kind(),       &tanh_kind(),
+      &avg_pool_kind(), &conv2d_kind(),   &dropout_kind(),    &embedding_kind(),
+      &flatten_kind(),  &gelu_kind(),     &group_norm_kind(), &layer_norm_kind(),
+      &linear_kind(),   &max_pool_kind(), &relu_kind(),       &tanh_kind(),
   };
   return kinds;
 }

@@ -1,5 +1,6 @@
-// How a model is trained: sizes, optimizer, schedule. Plain values of the job file with their defaults and ranges;
-// scheduler/job_spec reads and checks them, trainer/update computes with them. No threads.
+// How a model is trained: sizes, optimizer, schedule. Plain values of the job file with their
+// defaults and ranges; scheduler/job_spec reads and checks them, trainer/update computes with them.
+// No threads.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +28,8 @@ struct TrainingSpec {
   bool operator==(const TrainingSpec&) const = default;
 };
 
-/// Number of steps for a train split of `sample_count` samples: `steps`, or ceil(passes × samples / batch), at least 1.
-/// Requires: sample_count > 0.
+/// Number of steps for a train split of `sample_count` samples: `steps`, or ceil(passes × samples /
+/// batch), at least 1. Requires: sample_count > 0.
 std::uint64_t step_count(const TrainingSpec& training, std::uint64_t sample_count);
 
 enum class OptimizerKind { kSgd, kAdam, kAdamW };
@@ -44,7 +45,8 @@ struct OptimizerSpec {
   /// Sgd: [0, 1). Nesterov needs momentum > 0.
   double momentum = 0;
   bool nesterov = false;
-  /// [0, 1]. Sgd and adam add it to the gradient (L2), adamw decays the parameters (default 0.01 there, else 0).
+  /// [0, 1]. Sgd and adam add it to the gradient (L2), adamw decays the parameters (default 0.01
+  /// there, else 0).
   double weight_decay = 0;
   /// Adam and adamw: [0, 1), [0, 1), (0, 1].
   double beta1 = 0.9;
@@ -59,7 +61,8 @@ enum class ScheduleKind { kConstant, kStep, kCosine };
 /// "constant", "step", "cosine".
 std::string_view schedule_name(ScheduleKind kind);
 
-/// Learning rate of step t (from 0) of T: learning_rate × warm-up × schedule, in double. With W = warmup_steps:
+/// Learning rate of step t (from 0) of T: learning_rate × warm-up × schedule, in double. With W =
+/// warmup_steps:
 ///   warm-up:  (t + 1) / W while t < W, then 1
 ///   u = max(0, t - W)
 ///   constant: 1
@@ -68,7 +71,8 @@ std::string_view schedule_name(ScheduleKind kind);
 struct ScheduleSpec {
   ScheduleKind kind = ScheduleKind::kConstant;
   std::uint64_t warmup_steps = 0;
-  /// Step: steps between two drops, at least 1 (required there), and what each multiplies by, (0, 1].
+  /// Step: steps between two drops, at least 1 (required there), and what each multiplies by, (0,
+  /// 1].
   std::uint64_t every_steps = 0;
   double factor = 0.1;
   /// Cosine: share of the learning rate that is left at the end, [0, 1].

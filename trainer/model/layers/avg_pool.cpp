@@ -1,4 +1,5 @@
-// avg_pool: the mean of each window; places of the padding count as zeros (torch's default). Image [channels, height, width]; no parameters.
+// avg_pool: the mean of each window; places of the padding count as zeros (torch's default). Image
+// [channels, height, width]; no parameters.
 #include "trainer/model/layers/kinds.h"
 #include "trainer/model/layers/pool.h"
 

@@ -1,5 +1,5 @@
-// conv2d: cross-correlation of an image [channels, height, width], or [height, width] taken as one channel.
-// Weight [out, channels / groups, kernel, kernel], bias [out]. Square kernels.
+// conv2d: cross-correlation of an image [channels, height, width], or [height, width] taken as one
+// channel. Weight [out, channels / groups, kernel, kernel], bias [out]. Square kernels.
 #include "trainer/model/layer_kind.h"
 #include "trainer/model/layers/kinds.h"
 #include "trainer/model/words.h"
@@ -14,8 +14,8 @@ struct Conv {
 };
 
 Conv conv_of(const Settings& settings) {
-  return {integer_setting(settings, "out"),     integer_setting(settings, "kernel"),
-          integer_setting(settings, "stride"),  integer_setting(settings, "padding"),
+  return {integer_setting(settings, "out"),      integer_setting(settings, "kernel"),
+          integer_setting(settings, "stride"),   integer_setting(settings, "padding"),
           integer_setting(settings, "dilation"), integer_setting(settings, "groups"),
           flag_setting(settings, "bias")};
 }
@@ -38,8 +38,10 @@ std::variant<LayerOutline, LayerProblem> fit(const Settings& settings,
   Shape image = position.input_shape;
   if (image.size() == 2) image.insert(image.begin(), 1);
   if (image.size() != 3) {
-    return LayerProblem{"", "conv2d needs an image of shape channels×height×width or height×width, "
-                            "the input is " + shape_text(position.input_shape)};
+    return LayerProblem{"",
+                        "conv2d needs an image of shape channels×height×width or height×width, "
+                        "the input is " +
+                            shape_text(position.input_shape)};
   }
   const std::int64_t channels = image[0];
   if (channels % conv.groups != 0 || conv.out % conv.groups != 0) {

@@ -1,4 +1,5 @@
-// dropout: in training each value is zeroed with probability p, the others are divided by 1 - p. Any shape.
+// dropout: in training each value is zeroed with probability p, the others are divided by 1 - p.
+// Any shape.
 #include "trainer/model/layer_kind.h"
 #include "trainer/model/layers/kinds.h"
 #include "trainer/model/words.h"

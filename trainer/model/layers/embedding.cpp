@@ -1,5 +1,5 @@
-// embedding: each whole number of the input becomes the row of that number in a table. Weight [num, dim].
-// Only as the first layer of a model, for data sets with whole-number inputs.
+// embedding: each whole number of the input becomes the row of that number in a table. Weight [num,
+// dim]. Only as the first layer of a model, for data sets with whole-number inputs.
 #include <array>
 
 #include "trainer/model/layer_kind.h"
@@ -14,10 +14,12 @@ constexpr std::array<std::string_view, 2> kInits = {"default", "zeros"};
 std::variant<LayerOutline, LayerProblem> fit(const Settings& settings,
                                              const LayerPosition& position) {
   if (!position.is_first) {
-    return LayerProblem{"", "embedding takes row numbers from the data set; it can only be the first layer"};
+    return LayerProblem{
+        "", "embedding takes row numbers from the data set; it can only be the first layer"};
   }
   if (!position.is_input_integer) {
-    return LayerProblem{"", "embedding needs inputs of type u8, i32 or i64; the data set's are f32"};
+    return LayerProblem{"",
+                        "embedding needs inputs of type u8, i32 or i64; the data set's are f32"};
   }
   const std::int64_t num = integer_setting(settings, "num");
   const std::int64_t dim = integer_setting(settings, "dim");
@@ -52,10 +54,11 @@ SettingRule embedding_init_rule() {
 }  // namespace
 
 const LayerKind& embedding_kind() {
-  static const LayerKind kind = {"embedding",
-                                 {integer_rule("num", 1, 16'777'216), integer_rule("dim", 1, 65'536),
-                                  scale_rule(), embedding_init_rule()},
-                                 fit};
+  static const LayerKind kind = {
+      "embedding",
+      {integer_rule("num", 1, 16'777'216), integer_rule("dim", 1, 65'536), scale_rule(),
+       embedding_init_rule()},
+      fit};
   return kind;
 }
 

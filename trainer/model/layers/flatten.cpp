@@ -1,4 +1,5 @@
-// flatten: all dimensions of a sample become one, in C order (channel, row, column). Any shape; no settings.
+// flatten: all dimensions of a sample become one, in C order (channel, row, column). Any shape; no
+// settings.
 #include "trainer/model/layer_kind.h"
 #include "trainer/model/layers/kinds.h"
 

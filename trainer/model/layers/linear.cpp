@@ -10,7 +10,8 @@ namespace {
 std::variant<LayerOutline, LayerProblem> fit(const Settings& settings,
                                              const LayerPosition& position) {
   if (position.input_shape.empty()) {
-    return LayerProblem{"", "linear needs a list of numbers, the input is a single one; put flatten before it"};
+    return LayerProblem{
+        "", "linear needs a list of numbers, the input is a single one; put flatten before it"};
   }
   LayerOutline outline;
   std::int64_t out = 0;
@@ -34,7 +35,8 @@ std::variant<LayerOutline, LayerProblem> fit(const Settings& settings,
   outline.parameters.push_back({"weight", {out, in}, weight_init(init, fan_in, fan_out)});
   if (has_bias) outline.parameters.push_back({"bias", {out}, bias_init(init, fan_in)});
   outline.forward_flops = rows * fan_out * (2 * fan_in + (has_bias ? 1 : 0));
-  outline.description = "linear " + grouped(in) + "→" + grouped(out) + (has_bias ? "" : ", no bias");
+  outline.description =
+      "linear " + grouped(in) + "→" + grouped(out) + (has_bias ? "" : ", no bias");
   return outline;
 }
 

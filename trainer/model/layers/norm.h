@@ -20,7 +20,8 @@ inline SettingRule norm_epsilon_rule() {
 }
 
 /// With setting `affine`: weight [size] of ones and bias [size] of zeros.
-inline void add_norm_parameters(const Settings& settings, std::int64_t size, LayerOutline& outline) {
+inline void add_norm_parameters(const Settings& settings, std::int64_t size,
+                                LayerOutline& outline) {
   if (!flag_setting(settings, "affine")) {
     outline.description += ", not affine";
     return;

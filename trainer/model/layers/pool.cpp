@@ -15,7 +15,8 @@ std::variant<LayerOutline, LayerProblem> fit_pool(std::string_view name, const S
                                                   const LayerPosition& position) {
   const Shape& image = position.input_shape;
   if (image.size() != 3) {
-    return LayerProblem{"", std::string(name) + " needs an image of shape channels×height×width, the input is " +
+    return LayerProblem{"", std::string(name) +
+                                " needs an image of shape channels×height×width, the input is " +
                                 shape_text(image)};
   }
   LayerOutline outline;

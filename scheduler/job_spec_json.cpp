@@ -1,0 +1,122 @@
+// canonical_job_json(): a job as the bytes that name it. See job_spec.h.
+//
+// Written by hand rather than by a JSON library, because these bytes are hashed: the order of the
+// keys and the digits of a number are ours. Numbers are the shortest that read back as the same.
+#include <concepts>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <variant>
+
+#include "scheduler/job_spec.h"
+#include "trainer/model/words.h"
+
+namespace mh::scheduler {
+namespace {
+
+std::string text_json(std::string_view text) {
+  using Json = nlohmann::json;
+  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+/// Adding 0 makes a negative zero, which equals zero, look like it too.
+std::string value_json(double value) { return model::number_text(value + 0.0); }
+std::string value_json(bool value) { return value ? "true" : "false"; }
+std::string value_json(std::unsigned_integral auto value) { return std::to_string(value); }
+std::string value_json(std::int64_t value) { return std::to_string(value); }
+std::string value_json(std::string_view value) { return text_json(value); }
+std::string value_json(const std::string& value) { return text_json(value); }
+
+/// An object, key by key.
+class ObjectWriter {
+ public:
+  template <class T>
+  ObjectWriter& add(std::string_view key, const T& value) {
+    return add_raw(key, value_json(value));
+  }
+  ObjectWriter& add_raw(std::string_view key, const std::string& json) {
+    text_ += (text_.size() > 1 ? "," : "") + text_json(key) + ":" + json;
+    return *this;
+  }
+  std::string text() const { return text_ + "}"; }
+
+ private:
+  std::string text_ = "{";
+};
+
+std::string layer_json(const model::LayerSpec& layer) {
+  if (layer.settings.empty()) return text_json(layer.kind);
+  ObjectWriter settings;
+  for (const auto& [name, value] : layer.settings) {
+    std::visit([&](const auto& held) { settings.add(name, held); }, value);
+  }
+  return ObjectWriter().add_raw(layer.kind, settings.text()).text();
+}
+
+std::string model_json(const model::ModelSpec& model) {
+  std::string layers = "[";
+  for (const model::LayerSpec& layer : model.layers) {
+    layers += (layers.size() > 1 ? "," : "") + layer_json(layer);
+  }
+  return ObjectWriter().add_raw("layers", layers + "]").text();
+}
+
+std::string training_json(const model::TrainingSpec& training) {
+  ObjectWriter object;
+  if (training.steps) object.add("steps", *training.steps);
+  if (training.passes) object.add("passes", *training.passes);
+  object.add("batch", training.batch).add("shard", training.shard);
+  return object.add("micro_batch", training.micro_batch).text();
+}
+
+std::string optimizer_json(const model::OptimizerSpec& optimizer) {
+  ObjectWriter object;
+  object.add("kind", model::optimizer_name(optimizer.kind));
+  object.add("learning_rate", optimizer.learning_rate);
+  object.add("weight_decay", optimizer.weight_decay);
+  if (optimizer.kind == model::OptimizerKind::kSgd) {
+    object.add("momentum", optimizer.momentum).add("nesterov", optimizer.nesterov);
+  } else {
+    object.add("beta1", optimizer.beta1).add("beta2", optimizer.beta2);
+    object.add("epsilon", optimizer.epsilon);
+  }
+  return object.text();
+}
+
+std::string schedule_json(const model::ScheduleSpec& schedule) {
+  ObjectWriter object;
+  object.add("kind", model::schedule_name(schedule.kind));
+  object.add("warmup_steps", schedule.warmup_steps);
+  if (schedule.kind == model::ScheduleKind::kStep) {
+    object.add("every_steps", schedule.every_steps).add("factor", schedule.factor);
+  } else if (schedule.kind == model::ScheduleKind::kCosine) {
+    object.add("final_factor", schedule.final_factor);
+  }
+  return object.text();
+}
+
+std::string evaluation_json(const EvaluationSpec& evaluation) {
+  ObjectWriter object;
+  object.add("split", evaluation.split).add("every_steps", evaluation.every_steps);
+  return object.add("shard", evaluation.shard).text();
+}
+
+}  // namespace
+
+std::string canonical_job_json(const JobSpec& spec, const Digest& manifest) {
+  ObjectWriter object;
+  object.add("format", std::string_view("manyhands-job/1"));
+  object.add("name", spec.name).add("dataset", spec.dataset).add("manifest", manifest.hex());
+  object.add("mode", std::string_view("gradient")).add("seed", spec.seed);
+  object.add_raw("model", model_json(spec.model));
+  object.add("loss", model::loss_name(spec.model.loss));
+  object.add_raw("training", training_json(spec.training));
+  object.add_raw("optimizer", optimizer_json(spec.optimizer));
+  object.add_raw("schedule", schedule_json(spec.schedule));
+  object.add("clip_norm", spec.clip_norm);
+  if (spec.evaluation) object.add_raw("evaluation", evaluation_json(*spec.evaluation));
+  object.add("normalize", spec.normalize);
+  object.add("priority", spec.priority).add("threads", spec.threads);
+  return object.text();
+}
+
+}  // namespace mh::scheduler
