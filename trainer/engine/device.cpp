@@ -32,8 +32,8 @@ bool find_symbol(void* library, const char* name, Function& function) {
   return function != nullptr;
 }
 
-/// True for cards that the CUDA 13.0 wheel of torch 2.11 has kernels for: built for 7.5, 8.0, 8.6, 9.0, 10.0, 12.0;
-/// code for X.Y runs on X.Z with Z >= Y.
+/// True for cards that the CUDA 13.0 wheel of torch 2.11 has kernels for: built
+/// for 7.5, 8.0, 8.6, 9.0, 10.0, 12.0; code for X.Y runs on X.Z with Z >= Y.
 bool is_capability_supported(int major, int minor) {
   if (major == 7) return minor >= 5;
   return major == 8 || major == 9 || major == 10 || major == 12;
@@ -59,8 +59,8 @@ Result<void> look_at_card(int index, Device& device) {
   }
   int count = 0;
   if (driver.device_get_count(&count) != 0 || index >= count) {
-    return fail(Errc::kUnavailable, "there is no card " + std::to_string(index) + ", the driver shows " +
-                                        std::to_string(count));
+    return fail(Errc::kUnavailable, "there is no card " + std::to_string(index) +
+                                        ", the driver shows " + std::to_string(count));
   }
   int handle = 0;
   int major = 0;
@@ -70,12 +70,14 @@ Result<void> look_at_card(int index, Device& device) {
       driver.device_get_name(name, sizeof(name) - 1, handle) != 0 ||
       driver.device_get_attribute(&major, CudaDriver::kCapabilityMajor, handle) != 0 ||
       driver.device_get_attribute(&minor, CudaDriver::kCapabilityMinor, handle) != 0) {
-    return fail(Errc::kUnavailable, "the NVIDIA driver does not describe card " + std::to_string(index));
+    return fail(Errc::kUnavailable,
+                "the NVIDIA driver does not describe card " + std::to_string(index));
   }
   if (!is_capability_supported(major, minor)) {
-    return fail(Errc::kUnavailable, std::string(name) + " has compute capability " +
-                                        std::to_string(major) + "." + std::to_string(minor) +
-                                        ", this LibTorch has kernels for 7.5, 8.x, 9.x, 10.x, 12.x");
+    return fail(Errc::kUnavailable,
+                std::string(name) + " has compute capability " + std::to_string(major) + "." +
+                    std::to_string(minor) +
+                    ", this LibTorch has kernels for 7.5, 8.x, 9.x, 10.x, 12.x");
   }
   device.name = "cuda:" + std::to_string(index);
   device.model = name;
@@ -87,7 +89,8 @@ Result<void> look_at_card(int index, Device& device) {
 Result<void> load_cuda_libraries() {
   Dl_info info{};
   // The address of any function of libtorch_cpu; at::get_num_threads asks torch nothing about CUDA.
-  if (::dladdr(reinterpret_cast<void*>(&at::get_num_threads), &info) == 0 || info.dli_fname == nullptr) {
+  if (::dladdr(reinterpret_cast<void*>(&at::get_num_threads), &info) == 0 ||
+      info.dli_fname == nullptr) {
     return fail(Errc::kUnavailable, "the folder of LibTorch was not found");
   }
   const auto path = std::filesystem::path(info.dli_fname).parent_path() / "libtorch_cuda.so";
@@ -104,7 +107,8 @@ Result<void> open_cuda(int index, Device& device) {
   MH_TRY_VOID(load_cuda_libraries());
   try {
     if (!at::globalContext().hasCUDA()) {
-      return fail(Errc::kUnavailable, "LibTorch does not see CUDA although its libraries are loaded");
+      return fail(Errc::kUnavailable,
+                  "LibTorch does not see CUDA although its libraries are loaded");
     }
     at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);
   } catch (const std::exception& error) {
@@ -145,8 +149,8 @@ void set_cuda_switches() {
   context.setAllowTF32CuBLAS(false);
   context.setBenchmarkCuDNN(false);
   context.setDeterministicCuDNN(true);
-  // Only a warning where an operator has no deterministic form: the engine's pooling layers keep to the layout whose
-  // kernels do not use atomic additions, although torch does not know it of them.
+  // Only a warning where an operator has no deterministic form: the engine's pooling layers keep to
+  // the layout whose kernels do not use atomic additions, although torch does not know it of them.
   context.setDeterministicAlgorithms(true, /*warn_only=*/true);
   context.setDeterministicFillUninitializedMemory(false);
 }
@@ -174,6 +178,10 @@ Result<Device> open_device(const std::string& request, int threads) {
   if (!device.is_cuda()) device.model = processor_model();
   at::set_num_threads(threads);
   return device;
+}
+
+void set_compute_threads(int threads) {
+  if (at::get_num_threads() != threads) at::set_num_threads(threads);
 }
 
 void keep_freed_memory() {

@@ -21,8 +21,8 @@ namespace {
 struct Stage {
   std::unique_ptr<LayerModule> module;
   std::string kind;
-  /// Copies of the parameters in their own, aligned memory: kernels may choose by alignment, and rule 1 forbids that
-  /// the place of a layer in the flat vector matters.
+  /// Copies of the parameters in their own, aligned memory: kernels may choose by alignment, and
+  /// rule 1 forbids that the place of a layer in the flat vector matters.
   std::vector<at::Tensor> parameters;
   /// Views of the flat gradient.
   std::vector<at::Tensor> gradients;
@@ -86,8 +86,8 @@ void Engine::Impl::build(const Device& chosen) {
     stage.kind = layer.kind;
     stage.module = make_layer_module(layer, layer_index++, /*channels_last=*/!chosen.is_cuda());
     if (!stage.module) throw std::invalid_argument("no engine module for layer kind " + layer.kind);
-    const auto parameters = std::span(job.plan.parameters)
-                                .subspan(layer.first_parameter, layer.parameter_tensors);
+    const auto parameters =
+        std::span(job.plan.parameters).subspan(layer.first_parameter, layer.parameter_tensors);
     for (const model::ParameterSpec& parameter : parameters) {
       const std::vector<std::int64_t> sizes(parameter.shape.begin(), parameter.shape.end());
       stage.parameters.push_back(at::empty(sizes, options));
@@ -98,8 +98,8 @@ void Engine::Impl::build(const Device& chosen) {
     }
     stages.push_back(std::move(stage));
   }
-  // relu and max_pool change places: the pooled values, and the gradients, are the same bits either way, and relu then
-  // works on a quarter of the values.
+  // relu and max_pool change places: the pooled values, and the gradients, are the same bits either
+  // way, and relu then works on a quarter of the values.
   for (std::size_t i = 0; i + 1 < stages.size(); ++i) {
     if (stages[i].kind == "relu" && stages[i + 1].kind == "max_pool") {
       std::swap(stages[i], stages[i + 1]);
@@ -117,8 +117,8 @@ Result<void> Engine::Impl::read_batch(const SampleSource& samples,
   if (!host_input.defined() || host_input.size(0) != rows) {
     host_input = at::empty(with_rows(rows, job.plan.input_shape),
                            job.plan.input_is_index ? at::kLong : at::kFloat);
-    host_target = at::empty(with_rows(rows, job.plan.target_shape),
-                            has_classes() ? at::kLong : at::kFloat);
+    host_target =
+        at::empty(with_rows(rows, job.plan.target_shape), has_classes() ? at::kLong : at::kFloat);
   }
   const auto inputs = static_cast<std::size_t>(element_count(job.plan.input_shape));
   const auto targets = static_cast<std::size_t>(element_count(job.plan.target_shape));
@@ -207,8 +207,9 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineJob job, const Device& devi
 
 Result<void> Engine::set_parameters(std::span<const float> parameters) {
   if (parameters.size() != impl_->job.plan.parameter_count) {
-    return fail(Errc::kInvalidArgument, "the model has " + std::to_string(impl_->job.plan.parameter_count) +
-                                            " parameters, not " + std::to_string(parameters.size()));
+    return fail(Errc::kInvalidArgument,
+                "the model has " + std::to_string(impl_->job.plan.parameter_count) +
+                    " parameters, not " + std::to_string(parameters.size()));
   }
   try {
     const c10::InferenceMode guard;

@@ -1,19 +1,22 @@
-// The engine: sums of gradients, losses and correct answers over ranges of samples, at fixed parameters.
+// The engine: sums of gradients, losses and correct answers over ranges of samples, at fixed
+// parameters.
 //
-// Torch-free header; everything torch is behind Impl. This is the middle of the trainer process: serve and reference
-// hand it parameters, sample numbers and a place for the result.
+// Torch-free header; everything torch is behind Impl. This is the middle of the trainer process:
+// serve and reference hand it parameters, sample numbers and a place for the result.
 //
 // Rules
-// 1. A result is a function of (plan, parameters, samples, positions, micro-batch size), of this machine's kernels and
+// 1. A result is a function of (plan, parameters, samples, positions, micro-batch size), of this
+// machine's kernels and
 //    of the number of threads. It never depends on what the engine computed before.
-//    *Rationale:* results of one workunit by several hosts, and of a restarted job, must be equal bit for bit.
-// 2. Samples are taken in order, micro_batch at a time; parameter gradients are added in fp32 in that order, losses in
+//    *Rationale:* results of one workunit by several hosts, and of a restarted job, must be equal
+//    bit for bit.
+// 2. Samples are taken in order, micro_batch at a time; parameter gradients are added in fp32 in
+// that order, losses in
 //    double. Only the last micro-batch of an evaluation may be shorter.
 // 3. Nothing random is drawn from torch: dropout masks are counted (layers/dropout.cpp).
 //
-// Errors: what torch throws (out of memory, a CUDA fault) comes back as kInternal; a stop asked for by the progress
-// callback as kCanceled.
-// Threads: one thread at a time.
+// Errors: what torch throws (out of memory, a CUDA fault) comes back as kInternal; a stop asked for
+// by the progress callback as kCanceled. Threads: one thread at a time.
 #pragma once
 
 #include <cstdint>
@@ -51,23 +54,27 @@ using Progress = std::function<bool(std::uint64_t samples_done)>;
 /// A model on a device. Move-free; held by unique_ptr.
 class Engine {
  public:
-  /// Builds the modules. Errors: kInvalidArgument for a layer kind without a module, a micro-batch of 0.
+  /// Builds the modules. Errors: kInvalidArgument for a layer kind without a module, a micro-batch
+  /// of 0.
   static Result<std::unique_ptr<Engine>> create(EngineJob job, const Device& device);
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  /// Copies `parameters` (the flat vector of the plan). Errors: kInvalidArgument for another length.
+  /// Copies `parameters` (the flat vector of the plan). Errors: kInvalidArgument for another
+  /// length.
   Result<void> set_parameters(std::span<const float> parameters);
 
-  /// Writes to `gradient` (length: the plan's parameter count) the sum over the samples `indices` of the gradients of
-  /// their losses. The i-th sample stands at position first_position + i of the stream.
-  /// Requires: set_parameters(). Errors: kInvalidArgument where the number of samples is not a multiple of micro_batch.
+  /// Writes to `gradient` (length: the plan's parameter count) the sum over the samples `indices`
+  /// of the gradients of their losses. The i-th sample stands at position first_position + i of the
+  /// stream. Requires: set_parameters(). Errors: kInvalidArgument where the number of samples is
+  /// not a multiple of micro_batch.
   Result<Sums> compute_gradient(const SampleSource& samples, std::span<const std::uint64_t> indices,
                                 std::uint64_t first_position, std::span<float> gradient,
                                 const Progress& progress = {});
 
-  /// Sums over samples [begin, end) of a split, without gradients and dropout. Requires: set_parameters().
+  /// Sums over samples [begin, end) of a split, without gradients and dropout. Requires:
+  /// set_parameters().
   Result<Sums> evaluate(const SampleSource& samples, std::uint64_t begin, std::uint64_t end,
                         const Progress& progress = {});
 

@@ -46,9 +46,9 @@ Result<std::optional<std::string>> FrameReader::next() {
     return fail(Errc::kInternal, std::string("reading a frame: ") + std::strerror(errno));
   }
   if (static_cast<std::uint32_t>(body_got) < size) {
-    return fail(Errc::kInvalidArgument, "the input ended inside a frame: " +
-                                            std::to_string(body_got) + " of " +
-                                            std::to_string(size) + " bytes");
+    return fail(Errc::kInvalidArgument,
+                "the input ended inside a frame: " + std::to_string(body_got) + " of " +
+                    std::to_string(size) + " bytes");
   }
   return std::optional<std::string>(std::move(body));
 }

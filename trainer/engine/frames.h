@@ -1,8 +1,10 @@
-// Frames between the daemon and the trainer: u32 little-endian length, then that many bytes of JSON.
+// Frames between the daemon and the trainer: u32 little-endian length, then that many bytes of
+// JSON.
 //
-// The peer is a pipe of another process and is not trusted: a length above the cap is an error before anything is
-// allocated, and what does not parse is an error with a reason. docs/file-formats.md describes the messages.
-// Threads: FrameReader is used by one thread; FrameWriter locks, any thread may write.
+// The peer is a pipe of another process and is not trusted: a length above the cap is an error
+// before anything is allocated, and what does not parse is an error with a reason.
+// docs/file-formats.md describes the messages. Threads: FrameReader is used by one thread;
+// FrameWriter locks, any thread may write.
 #pragma once
 
 #include <cstdint>

@@ -34,7 +34,8 @@ Result<JobFiles> fit_job(scheduler::JobSpec spec, std::string_view manifest_text
   files.chunk_dir = std::move(chunk_dir);
   scheduler::CheckedJob checked =
       scheduler::check_against(files.spec, files.manifest, files.manifest_digest);
-  if (!checked.plan) return fail(Errc::kInvalidArgument, lines_of(checked.problems, files.spec.name));
+  if (!checked.plan)
+    return fail(Errc::kInvalidArgument, lines_of(checked.problems, files.spec.name));
   files.plan = std::move(*checked.plan);
   files.train_sample_count = checked.train_sample_count;
   files.step_count = checked.step_count;
@@ -43,9 +44,11 @@ Result<JobFiles> fit_job(scheduler::JobSpec spec, std::string_view manifest_text
 
 Result<std::filesystem::path> data_folder(const std::vector<std::string>& data,
                                           const std::string& dataset) {
-  if (data.empty()) return fail(Errc::kInvalidArgument, "--data is needed: the folder of data set " + dataset);
+  if (data.empty())
+    return fail(Errc::kInvalidArgument, "--data is needed: the folder of data set " + dataset);
   for (const std::string& value : data) {
-    if (value.rfind(dataset + "=", 0) == 0) return std::filesystem::path(value.substr(dataset.size() + 1));
+    if (value.rfind(dataset + "=", 0) == 0)
+      return std::filesystem::path(value.substr(dataset.size() + 1));
   }
   for (const std::string& value : data) {
     std::filesystem::path folder(value);

@@ -1,5 +1,5 @@
-// The table of layer kinds that the engine can compute. A new kind is a file in layers/, a line here and its
-// description in trainer/model/layers/.
+// The table of layer kinds that the engine can compute. A new kind is a file in layers/, a line
+// here and its description in trainer/model/layers/.
 #include <algorithm>
 #include <array>
 #include <string_view>

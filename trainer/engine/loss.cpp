@@ -15,7 +15,8 @@
 
 namespace mh::engine {
 
-LossOutcome cross_entropy(const at::Tensor& logits, const at::Tensor& targets, bool gradient_wanted) {
+LossOutcome cross_entropy(const at::Tensor& logits, const at::Tensor& targets,
+                          bool gradient_wanted) {
   const std::int64_t rows = logits.size(0);
   const std::int64_t classes = logits.size(-1);
   const at::Tensor flat_logits = logits.contiguous().view({-1, classes});
@@ -25,14 +26,16 @@ LossOutcome cross_entropy(const at::Tensor& logits, const at::Tensor& targets, b
   const at::Tensor log_probabilities = at::_log_softmax(flat_logits, 1, false);
 
   LossOutcome outcome;
-  outcome.loss_sum = at::mul(at::sum(at::gather(log_probabilities, 1, column), at::kDouble), -scale);
+  outcome.loss_sum =
+      at::mul(at::sum(at::gather(log_probabilities, 1, column), at::kDouble), -scale);
   const at::Tensor hits = at::eq(at::argmax(flat_logits, 1), column.view({-1}));
   outcome.correct_count = at::sum(at::all(hits.view({rows, -1}), 1));
   if (gradient_wanted) {
     at::Tensor picked = at::zeros_like(flat_logits);
     picked.scatter_(1, column, -scale);
     outcome.output_gradient =
-        at::_log_softmax_backward_data(picked, log_probabilities, 1, at::kFloat).view(logits.sizes());
+        at::_log_softmax_backward_data(picked, log_probabilities, 1, at::kFloat)
+            .view(logits.sizes());
   }
   return outcome;
 }

@@ -16,11 +16,13 @@ struct LossOutcome {
   at::Tensor output_gradient;
 };
 
-/// Cross entropy of logits [rows, ..., classes] and class numbers [rows, ...]. The loss of a sample that has several
-/// targets is their mean; it counts as correct when all of them are.
-LossOutcome cross_entropy(const at::Tensor& logits, const at::Tensor& targets, bool gradient_wanted);
+/// Cross entropy of logits [rows, ..., classes] and class numbers [rows, ...]. The loss of a sample
+/// that has several targets is their mean; it counts as correct when all of them are.
+LossOutcome cross_entropy(const at::Tensor& logits, const at::Tensor& targets,
+                          bool gradient_wanted);
 
 /// Mean over a sample's elements of the squared difference; both tensors have the same shape.
-LossOutcome mean_squared_error(const at::Tensor& output, const at::Tensor& targets, bool gradient_wanted);
+LossOutcome mean_squared_error(const at::Tensor& output, const at::Tensor& targets,
+                               bool gradient_wanted);
 
 }  // namespace mh::engine

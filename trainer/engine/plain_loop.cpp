@@ -1,4 +1,5 @@
-// The plain LibTorch loop; see plain_loop.h. The one file that includes torch/torch.h (half a minute to compile).
+// The plain LibTorch loop; see plain_loop.h. The one file that includes torch/torch.h (half a
+// minute to compile).
 #include "trainer/engine/plain_loop.h"
 
 #include <torch/torch.h>
@@ -15,17 +16,20 @@ void add_layer(torch::nn::Sequential& model, const model::LayerPlan& layer) {
   namespace nn = torch::nn;
   const std::string& kind = layer.kind;
   if (kind == "conv2d") {
-    if (layer.input_shape.size() == 2) model->push_back(nn::Unflatten(nn::UnflattenOptions(1, {1, layer.input_shape[0]})));
+    if (layer.input_shape.size() == 2)
+      model->push_back(nn::Unflatten(nn::UnflattenOptions(1, {1, layer.input_shape[0]})));
     const std::int64_t channels = layer.input_shape.size() == 2 ? 1 : layer.input_shape[0];
-    model->push_back(nn::Conv2d(nn::Conv2dOptions(channels, layer.integer("out"), layer.integer("kernel"))
-                                    .stride(layer.integer("stride"))
-                                    .padding(layer.integer("padding"))
-                                    .dilation(layer.integer("dilation"))
-                                    .groups(layer.integer("groups"))
-                                    .bias(layer.flag("bias"))));
+    model->push_back(
+        nn::Conv2d(nn::Conv2dOptions(channels, layer.integer("out"), layer.integer("kernel"))
+                       .stride(layer.integer("stride"))
+                       .padding(layer.integer("padding"))
+                       .dilation(layer.integer("dilation"))
+                       .groups(layer.integer("groups"))
+                       .bias(layer.flag("bias"))));
   } else if (kind == "linear") {
-    model->push_back(nn::Linear(nn::LinearOptions(layer.input_shape.back(), layer.output_shape.back())
-                                    .bias(layer.flag("bias"))));
+    model->push_back(
+        nn::Linear(nn::LinearOptions(layer.input_shape.back(), layer.output_shape.back())
+                       .bias(layer.flag("bias"))));
   } else if (kind == "max_pool") {
     model->push_back(nn::MaxPool2d(nn::MaxPool2dOptions(layer.integer("kernel"))
                                        .stride(layer.integer("stride"))
@@ -49,9 +53,10 @@ void add_layer(torch::nn::Sequential& model, const model::LayerPlan& layer) {
                                        .eps(layer.real("epsilon"))
                                        .elementwise_affine(layer.flag("affine"))));
   } else if (kind == "group_norm") {
-    model->push_back(nn::GroupNorm(nn::GroupNormOptions(layer.integer("groups"), layer.input_shape[0])
-                                       .eps(layer.real("epsilon"))
-                                       .affine(layer.flag("affine"))));
+    model->push_back(
+        nn::GroupNorm(nn::GroupNormOptions(layer.integer("groups"), layer.input_shape[0])
+                          .eps(layer.real("epsilon"))
+                          .affine(layer.flag("affine"))));
   } else if (kind == "embedding") {
     model->push_back(nn::Embedding(layer.integer("num"), layer.integer("dim")));
   } else {
@@ -72,8 +77,9 @@ double measured_speed(const model::ModelPlan& plan, at::Device device, double se
   model->to(device);
   const bool has_classes = plan.loss == model::Loss::kCrossEntropy;
   const torch::Tensor inputs =
-      (plan.input_is_index ? torch::randint(plan.index_limit, sizes_of(plan.input_shape), torch::kLong)
-                           : torch::randn(sizes_of(plan.input_shape)))
+      (plan.input_is_index
+           ? torch::randint(plan.index_limit, sizes_of(plan.input_shape), torch::kLong)
+           : torch::randn(sizes_of(plan.input_shape)))
           .to(device);
   const torch::Tensor targets =
       (has_classes ? torch::randint(plan.class_count, sizes_of(plan.target_shape), torch::kLong)
@@ -90,7 +96,8 @@ double measured_speed(const model::ModelPlan& plan, at::Device device, double se
     torch::Tensor output = model->forward(input);
     torch::Tensor loss;
     if (has_classes) {
-      loss = torch::nn::functional::cross_entropy(output.reshape({-1, plan.class_count}), target.reshape({-1}));
+      loss = torch::nn::functional::cross_entropy(output.reshape({-1, plan.class_count}),
+                                                  target.reshape({-1}));
     } else {
       loss = torch::nn::functional::mse_loss(output, target);
     }
@@ -112,7 +119,8 @@ double measured_speed(const model::ModelPlan& plan, at::Device device, double se
 
 }  // namespace
 
-Result<double> plain_loop_speed(const model::ModelPlan& plan, const Device& device, double seconds) {
+Result<double> plain_loop_speed(const model::ModelPlan& plan, const Device& device,
+                                double seconds) {
   try {
     at::Device torch_device = at::kCPU;
     if (device.is_cuda()) {

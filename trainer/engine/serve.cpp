@@ -26,10 +26,12 @@ constexpr auto kProgressInterval = std::chrono::milliseconds(500);
 /// A request to answer: a workunit, or what is wrong with one.
 using Work = std::variant<ComputeRequest, BadRequest>;
 
-/// What the reading thread tells the computing one. Threads: every member function may be called by both.
+/// What the reading thread tells the computing one. Threads: every member function may be called by
+/// both.
 class Inbox {
  public:
-  /// Takes in one request; ignores a cancel for a result that is neither waiting nor being computed.
+  /// Takes in one request; ignores a cancel for a result that is neither waiting nor being
+  /// computed.
   void accept(Request request) {
     const std::lock_guard lock(mutex_);
     if (auto* compute = std::get_if<ComputeRequest>(&request)) {
@@ -146,8 +148,8 @@ Status answer(const ComputeRequest& request, WorkunitComputer& computer, const D
   if (computed) return writer.write(done_message(request.result_id, *computed));
   const Error& error = computed.error();
   const bool is_cancelled = error.code == Errc::kCanceled;
-  MH_TRY_VOID(writer.write(
-      failed_message(request.result_id, is_cancelled ? "cancelled" : error.message)));
+  MH_TRY_VOID(
+      writer.write(failed_message(request.result_id, is_cancelled ? "cancelled" : error.message)));
   // After a fault inside CUDA nothing else works in this process; a fresh one may.
   if (device.is_cuda() && error.code == Errc::kInternal) return error;
   return {};
@@ -161,8 +163,8 @@ int serve(int input, int output, const Device& device) {
   Inbox& inbox = *shared_inbox;
   WorkunitComputer computer(device);
   if (!writer.write(ready_message(device))) return 1;
-  // Not joined: it may sit in read(2) for as long as the daemon lives. It owns its share of the inbox and ends with the
-  // input or with the process.
+  // Not joined: it may sit in read(2) for as long as the daemon lives. It owns its share of the
+  // inbox and ends with the input or with the process.
   std::thread(read_requests, input, shared_inbox).detach();
   int exit_code = -1;
   while (std::optional<Work> work = inbox.next()) {

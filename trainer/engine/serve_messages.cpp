@@ -99,15 +99,15 @@ std::string dump(const Json& message) {
 Result<Request> parse_request(std::string_view body) {
   const Json message = Json::parse(body.begin(), body.end(), nullptr, /*allow_exceptions=*/false);
   if (!message.is_object()) {
-    return fail(Errc::kInvalidArgument, "a frame of " + std::to_string(body.size()) +
-                                            " bytes holds no JSON object");
+    return fail(Errc::kInvalidArgument,
+                "a frame of " + std::to_string(body.size()) + " bytes holds no JSON object");
   }
   Fields fields(message);
   const std::string type = fields.text("type");
   if (type == "exit") return Request(ExitRequest{});
   if (type != "compute" && type != "cancel") {
-    return fail(Errc::kInvalidArgument, "message type \"" + type.substr(0, 40) +
-                                            "\" is none of compute, cancel, exit");
+    return fail(Errc::kInvalidArgument,
+                "message type \"" + type.substr(0, 40) + "\" is none of compute, cancel, exit");
   }
   const std::uint64_t result_id = fields.number("result_id");
   if (!fields.error().empty()) return fail(Errc::kInvalidArgument, type + ": " + fields.error());

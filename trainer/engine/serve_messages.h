@@ -1,5 +1,5 @@
-// Messages between daemon and trainer as values, and their JSON. docs/file-formats.md has the same table for people.
-// Pure; no threads.
+// Messages between daemon and trainer as values, and their JSON. docs/file-formats.md has the same
+// table for people. Pure; no threads.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,8 @@ namespace mh::engine {
 /// "compute": one workunit and the files that it needs, all complete on disk.
 struct ComputeRequest {
   std::uint64_t result_id = 0;
-  /// Gradient of positions [begin, end) of the sample stream; else evaluation of samples [begin, end) of `split`.
+  /// Gradient of positions [begin, end) of the sample stream; else evaluation of samples [begin,
+  /// end) of `split`.
   bool is_gradient = true;
   std::string job_path;
   Digest job_digest;
@@ -52,7 +53,8 @@ struct BadRequest {
 
 using Request = std::variant<ComputeRequest, CancelRequest, ExitRequest, BadRequest>;
 
-/// Parses the body of a frame. Errors: kInvalidArgument for what is not JSON, has an unknown type or no result id.
+/// Parses the body of a frame. Errors: kInvalidArgument for what is not JSON, has an unknown type
+/// or no result id.
 Result<Request> parse_request(std::string_view body);
 
 /// What a finished workunit reports.
@@ -65,7 +67,8 @@ struct Computed {
 };
 
 std::string ready_message(const Device& device);
-std::string progress_message(std::uint64_t result_id, std::uint64_t samples_done, std::uint64_t samples);
+std::string progress_message(std::uint64_t result_id, std::uint64_t samples_done,
+                             std::uint64_t samples);
 std::string done_message(std::uint64_t result_id, const Computed& computed);
 std::string failed_message(std::uint64_t result_id, std::string_view error);
 

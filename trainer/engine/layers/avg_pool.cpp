@@ -1,4 +1,5 @@
-// avg_pool: the mean of each window; places of the padding count as zeros (torch's count_include_pad).
+// avg_pool: the mean of each window; places of the padding count as zeros (torch's
+// count_include_pad).
 #include <ATen/ops/avg_pool2d.h>
 #include <ATen/ops/avg_pool2d_backward.h>
 

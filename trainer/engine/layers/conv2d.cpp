@@ -39,10 +39,10 @@ class Conv2d final : public LayerModule {
                       std::span<at::Tensor> gradients) override {
     at::Tensor image = std::move(image_);
     const std::int64_t bias_sizes[] = {weight_.size(0)};
-    auto [input_gradient, weight_gradient, bias_gradient] = at::convolution_backward(
-        in_image_format(output_gradient, channels_last_), image, weight_, bias_sizes, stride_,
-        padding_, dilation_, /*transposed=*/false, kOutputPadding, groups_,
-        {input_gradient_wanted, true, has_bias_});
+    auto [input_gradient, weight_gradient, bias_gradient] =
+        at::convolution_backward(in_image_format(output_gradient, channels_last_), image, weight_,
+                                 bias_sizes, stride_, padding_, dilation_, /*transposed=*/false,
+                                 kOutputPadding, groups_, {input_gradient_wanted, true, has_bias_});
     gradients[0].add_(weight_gradient);
     if (has_bias_) gradients[1].add_(bias_gradient);
     if (!input_gradient_wanted) return {};

@@ -1,7 +1,9 @@
-// dropout: in training each value is zeroed with probability p and the others are divided by 1 - p; otherwise nothing.
+// dropout: in training each value is zeroed with probability p and the others are divided by 1 - p;
+// otherwise nothing.
 //
-// Masks come from the counter-based generator on the CPU: key from (job seed, layer index), counter (position in the
-// sample stream, element / 4). They depend neither on how samples are cut into shards and micro-batches nor on the device.
+// Masks come from the counter-based generator on the CPU: key from (job seed, layer index), counter
+// (position in the sample stream, element / 4). They depend neither on how samples are cut into
+// shards and micro-batches nor on the device.
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mul.h>
 

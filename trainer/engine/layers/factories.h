@@ -21,8 +21,10 @@ std::unique_ptr<LayerModule> make_dropout(const model::LayerPlan& layer, const L
 std::unique_ptr<LayerModule> make_embedding(const model::LayerPlan& layer, const LayerPlace& place);
 std::unique_ptr<LayerModule> make_flatten(const model::LayerPlan& layer, const LayerPlace& place);
 std::unique_ptr<LayerModule> make_gelu(const model::LayerPlan& layer, const LayerPlace& place);
-std::unique_ptr<LayerModule> make_group_norm(const model::LayerPlan& layer, const LayerPlace& place);
-std::unique_ptr<LayerModule> make_layer_norm(const model::LayerPlan& layer, const LayerPlace& place);
+std::unique_ptr<LayerModule> make_group_norm(const model::LayerPlan& layer,
+                                             const LayerPlace& place);
+std::unique_ptr<LayerModule> make_layer_norm(const model::LayerPlan& layer,
+                                             const LayerPlace& place);
 std::unique_ptr<LayerModule> make_linear(const model::LayerPlan& layer, const LayerPlace& place);
 std::unique_ptr<LayerModule> make_max_pool(const model::LayerPlan& layer, const LayerPlace& place);
 std::unique_ptr<LayerModule> make_relu(const model::LayerPlan& layer, const LayerPlace& place);

@@ -1,4 +1,5 @@
-// flatten: all dimensions but the first become one, in C order (channel, row, column), whatever the memory format.
+// flatten: all dimensions but the first become one, in C order (channel, row, column), whatever the
+// memory format.
 #include "trainer/engine/layers/factories.h"
 
 namespace mh::engine {

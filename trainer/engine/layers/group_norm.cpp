@@ -1,5 +1,5 @@
-// group_norm: channels are cut into groups, each group of each sample is brought to mean 0 and variance 1, then each
-// channel is scaled and shifted.
+// group_norm: channels are cut into groups, each group of each sample is brought to mean 0 and
+// variance 1, then each channel is scaled and shifted.
 #include <ATen/ops/native_group_norm.h>
 #include <ATen/ops/native_group_norm_backward.h>
 
@@ -21,9 +21,8 @@ class GroupNorm final : public LayerModule {
 
   at::Tensor forward(const at::Tensor& input, const BatchContext& context) override {
     at::Tensor rows = input.contiguous();
-    auto [output, mean, reciprocal] =
-        at::native_group_norm(rows, weight_, bias_, rows.size(0), rows.size(1), pixels_of(rows),
-                              groups_, epsilon_);
+    auto [output, mean, reciprocal] = at::native_group_norm(
+        rows, weight_, bias_, rows.size(0), rows.size(1), pixels_of(rows), groups_, epsilon_);
     if (context.is_training) {
       rows_ = rows;
       mean_ = mean;
@@ -36,9 +35,8 @@ class GroupNorm final : public LayerModule {
                       std::span<at::Tensor> gradients) override {
     at::Tensor rows = std::move(rows_);
     auto [input_gradient, weight_gradient, bias_gradient] = at::native_group_norm_backward(
-        output_gradient.contiguous(), rows, mean_, reciprocal_, weight_, rows.size(0),
-        rows.size(1), pixels_of(rows), groups_,
-        {input_gradient_wanted, has_parameters_, has_parameters_});
+        output_gradient.contiguous(), rows, mean_, reciprocal_, weight_, rows.size(0), rows.size(1),
+        pixels_of(rows), groups_, {input_gradient_wanted, has_parameters_, has_parameters_});
     if (has_parameters_) {
       gradients[0].add_(weight_gradient);
       gradients[1].add_(bias_gradient);

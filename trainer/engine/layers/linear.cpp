@@ -21,8 +21,7 @@ class Linear final : public LayerModule {
     input_sizes_ = input.sizes().vec();
     at::Tensor rows = input.contiguous().view({-1, weight_.size(1)});
     if (context.is_training) rows_ = rows;
-    at::Tensor output =
-        has_bias_ ? at::addmm(bias_, rows, weight_.t()) : at::mm(rows, weight_.t());
+    at::Tensor output = has_bias_ ? at::addmm(bias_, rows, weight_.t()) : at::mm(rows, weight_.t());
     std::vector<std::int64_t> sizes = input_sizes_;
     sizes.back() = weight_.size(0);
     return output.view(sizes);

@@ -1,4 +1,5 @@
-// max_pool: the largest value of each window; its gradient goes to the first place that holds that value.
+// max_pool: the largest value of each window; its gradient goes to the first place that holds that
+// value.
 #include <ATen/ops/max_pool2d_with_indices.h>
 #include <ATen/ops/max_pool2d_with_indices_backward.h>
 
@@ -35,8 +36,8 @@ class MaxPool final : public LayerModule {
     at::Tensor indices = std::move(indices_);
     if (!input_gradient_wanted) return {};
     return at::max_pool2d_with_indices_backward(in_image_format(output_gradient, channels_last_),
-                                                image, kernel_, stride_, padding_, kDilation,
-                                                false, indices);
+                                                image, kernel_, stride_, padding_, kDilation, false,
+                                                indices);
   }
 
  private:

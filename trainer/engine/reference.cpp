@@ -1,0 +1,136 @@
+// The reference run; see reference.h.
+#include "trainer/engine/reference.h"
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <utility>
+
+#include "scheduler/planner.h"
+#include "trainer/update/aggregate.h"
+#include "trainer/update/optimizer.h"
+#include "trainer/update/step.h"
+#include "trainer/update/tensor_pack.h"
+
+namespace mh::engine {
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+
+Error at_step(std::uint64_t step, Error error) {
+  error.message = "step " + std::to_string(step) + ": " + error.message;
+  return error;
+}
+
+/// The job's state between steps, and the buffers of one.
+class Run {
+ public:
+  explicit Run(LoadedJob& job)
+      : job_(job),
+        plan_(job.files().plan),
+        shape_{job.files().spec.training.batch, job.files().spec.training.shard},
+        parameters_(model::initial_parameters(plan_, job.files().spec.seed)),
+        gradient_(plan_.parameter_count),
+        accumulator_(plan_.parameter_count) {
+    const scheduler::JobSpec& spec = job.files().spec;
+    rule_.optimizer = spec.optimizer;
+    rule_.schedule = spec.schedule;
+    rule_.clip_norm = spec.clip_norm;
+    rule_.step_count = job.files().step_count;
+    state_.resize(update::optimizer_slots(spec.optimizer) * plan_.parameter_count);
+  }
+
+  /// Takes step number `step` (from 0).
+  Result<ReferenceStep> take(std::uint64_t step) {
+    MH_TRY_VOID(job_.set_parameters(parameters_));
+    MH_TRY(const Sums sums, aggregate(step));
+    MH_TRY(const update::StepOutcome outcome,
+           update::take_step(rule_, step, gradient_, parameters_, state_));
+    update::PackHeader header;
+    header.kind = update::PackKind::kParameters;
+    header.element_count = plan_.parameter_count;
+    header.step = step + 1;
+    header.layout_digest = plan_.layout_digest;
+    ReferenceStep taken;
+    taken.step = step + 1;
+    taken.parameters_digest = sha256(update::make_pack(header, parameters_));
+    taken.loss = sums.loss_sum / static_cast<double>(sums.sample_count);
+    taken.accuracy =
+        static_cast<double>(sums.correct_count) / static_cast<double>(sums.sample_count);
+    taken.gradient_norm = outcome.gradient_norm;
+    taken.learning_rate = outcome.learning_rate;
+    return taken;
+  }
+
+  Result<Sums> evaluate() {
+    const scheduler::EvaluationSpec& spec = *job_.files().spec.evaluation;
+    const SplitInfo* split = job_.files().manifest.find_split(spec.split);
+    if (split == nullptr) {
+      return fail(Errc::kNotFound, "the data set has no split '" + spec.split + "'");
+    }
+    MH_TRY_VOID(job_.set_parameters(parameters_));
+    Sums total;
+    for (const auto& range : scheduler::evaluation_ranges(split->count, spec.shard)) {
+      MH_TRY(const Sums sums, job_.evaluate(spec.split, range));
+      add(sums, total);
+    }
+    return total;
+  }
+
+  std::vector<float> take_parameters() { return std::move(parameters_); }
+
+ private:
+  static void add(const Sums& sums, Sums& total) {
+    total.loss_sum += sums.loss_sum;
+    total.correct_count += sums.correct_count;
+    total.sample_count += sums.sample_count;
+  }
+
+  /// The mean gradient of a step into gradient_.
+  Result<Sums> aggregate(std::uint64_t step) {
+    accumulator_.reset();
+    Sums total;
+    for (std::uint64_t index = 0; index < scheduler::workunits_per_step(shape_); ++index) {
+      const scheduler::ShardRange range = scheduler::shard_range(shape_, step, index);
+      MH_TRY(const Sums sums, job_.gradient(range, gradient_));
+      MH_TRY_VOID(accumulator_.add(index, gradient_));
+      add(sums, total);
+    }
+    accumulator_.mean(total.sample_count, gradient_);
+    return total;
+  }
+
+  LoadedJob& job_;
+  const model::ModelPlan& plan_;
+  const scheduler::StepShape shape_;
+  update::StepRule rule_;
+  std::vector<float> parameters_;
+  std::vector<float> state_;
+  std::vector<float> gradient_;
+  update::GradientAccumulator accumulator_;
+};
+
+}  // namespace
+
+Result<ReferenceOutcome> run_reference(LoadedJob& job, std::uint64_t step_count,
+                                       const std::function<void(const ReferenceStep&)>& report) {
+  Run run(job);
+  ReferenceOutcome outcome;
+  const std::uint64_t last = std::min(step_count, job.files().step_count);
+  for (std::uint64_t step = 0; step < last; ++step) {
+    const auto begin = SteadyClock::now();
+    Result<ReferenceStep> taken = run.take(step);
+    if (!taken) return at_step(step, taken.error());
+    const std::chrono::duration<double, std::milli> elapsed = SteadyClock::now() - begin;
+    taken->milliseconds = elapsed.count();
+    report(*taken);
+    outcome.steps_done = step + 1;
+  }
+  if (job.files().spec.evaluation) {
+    MH_TRY(outcome.evaluation, run.evaluate());
+  }
+  outcome.parameters = run.take_parameters();
+  return outcome;
+}
+
+}  // namespace mh::engine
