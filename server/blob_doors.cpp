@@ -36,7 +36,9 @@ Result<net::UploadState> UploadDoor::find(const std::string& owner, const std::s
 Result<net::UploadState> UploadDoor::append(const std::string& owner, const std::string& id,
                                             std::uint64_t offset,
                                             std::span<const std::byte> bytes) {
-  return told(uploads_.append(id, owner, offset, bytes, clock_.now()));
+  auto status = uploads_.append(id, owner, offset, bytes, clock_.now());
+  if (published_ && status && status->is_complete) published_(owner, status->digest);
+  return told(std::move(status));
 }
 
 Status UploadDoor::remove(const std::string& owner, const std::string& id) {

@@ -4,8 +4,10 @@
 // Threads: called on the pool, several at a time; both stores allow that.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "proto/base/clock.h"
 #include "proto/net/http_server.h"
@@ -27,8 +29,12 @@ class BlobDoor final : public net::BlobSource {
 
 class UploadDoor final : public net::UploadSink {
  public:
-  // Both must outlive this; `clock` is read on several threads.
-  UploadDoor(UploadStore& uploads, const Clock& clock) : uploads_(uploads), clock_(clock) {}
+  // Told of each blob that really came from this owner, byte by byte.
+  using Published = std::function<void(const std::string& owner, const Digest& blob)>;
+
+  // Both must outlive this; `clock` is read, and `published` called, on several threads.
+  UploadDoor(UploadStore& uploads, const Clock& clock, Published published = {})
+      : uploads_(uploads), clock_(clock), published_(std::move(published)) {}
 
   Result<net::UploadState> create(const std::string& owner, std::uint64_t length,
                                   const Digest& digest) override;
@@ -40,6 +46,7 @@ class UploadDoor final : public net::UploadSink {
  private:
   UploadStore& uploads_;
   const Clock& clock_;
+  const Published published_;
 };
 
 }  // namespace mh::server
