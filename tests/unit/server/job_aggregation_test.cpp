@@ -1,0 +1,191 @@
+// The server's aggregation of a job against the same numbers computed at once: whatever comes
+// first, whatever is started again.
+#include "server/job_aggregation.h"
+
+#include <gtest/gtest.h>
+
+#include "proto/base/dataset_manifest.h"
+#include "tests/unit/server/temporary_folder.h"
+#include "trainer/update/optimizer.h"
+
+namespace mh::server {
+namespace {
+
+constexpr std::uint64_t kShards = 3;
+constexpr std::uint64_t kBatch = 12;
+
+DatasetManifest small_manifest() {
+  DatasetManifest manifest;
+  manifest.input = {DataType::kF32, {5}};
+  manifest.target = {DataType::kI32, {}};
+  manifest.class_count = 3;
+  manifest.normalization = {{0}, {1}};
+  SplitInfo train;
+  train.count = 24;
+  train.class_counts = {8, 8, 8};
+  train.chunks = {{sha256(std::string_view("chunk")), 24 * manifest.sample_bytes(), 24}};
+  manifest.splits.emplace("train", train);
+  return manifest;
+}
+
+constexpr std::string_view kJob = R"(
+name: small
+dataset: small
+model: {layers: [{linear: {}}]}
+loss: cross_entropy
+training: {steps: 4, batch: 12, shard: 4, micro_batch: 4}
+optimizer: {kind: sgd, learning_rate: 0.1, momentum: 0.9}
+)";
+
+class JobAggregationTest : public testing::Test {
+ protected:
+  JobAggregationTest() : blobs(BlobStore::open(folder.path()).value()) {
+    manifest = blobs.put(to_json(small_manifest())).value();
+    const auto parsed = scheduler::parse_job(kJob);
+    EXPECT_TRUE(parsed.spec.has_value());
+    job = blobs.put(scheduler::canonical_job_json(*parsed.spec, manifest)).value();
+    model = load_job_model(blobs, job, manifest).value();
+    values.assign(model->plan().parameter_count, 0.25F);
+    parameters = put(update::PackKind::kParameters, 0, 0, values);
+    state.assign(values.size(), 0.0F);
+  }
+
+  Digest put(update::PackKind kind, std::uint64_t step, std::uint64_t samples,
+             const std::vector<float>& content) {
+    update::PackHeader header;
+    header.kind = kind;
+    header.element_count = content.size();
+    header.step = step;
+    header.sample_count = samples;
+    header.layout_digest = model->plan().layout_digest;
+    return blobs.put(update::make_pack(header, content)).value();
+  }
+
+  // An update whose numbers do not add up to the same bits in another order.
+  std::vector<float> gradient(std::uint64_t step, std::uint64_t shard) const {
+    std::vector<float> content(values.size());
+    Philox4x32 random(step + 1, shard);
+    for (float& value : content) {
+      value = (uniform_float(random.next()) - 0.5F) * (shard == 1 ? 1e8F : 1e-3F);
+    }
+    return content;
+  }
+
+  scheduler::StepReady make_step(std::uint64_t step) {
+    scheduler::StepReady ready;
+    ready.job = JobId(1);
+    ready.step = step;
+    ready.parameters_digest = parameters;
+    ready.optimizer_digest = optimizer;
+    ready.sample_count = kBatch;
+    for (std::uint64_t shard = 0; shard < kShards; ++shard) {
+      ready.update_digests.push_back(
+          put(update::PackKind::kGradientSum, step, 4, gradient(step, shard)));
+    }
+    return ready;
+  }
+
+  // What the step must give, computed at once; moves `values` and `state` on.
+  Digest expect_step(std::uint64_t step) {
+    std::vector<std::vector<float>> shards;
+    for (std::uint64_t shard = 0; shard < kShards; ++shard) shards.push_back(gradient(step, shard));
+    const std::vector<std::span<const float>> views(shards.begin(), shards.end());
+    std::vector<float> mean(values.size());
+    EXPECT_TRUE(update::mean_gradient(views, kBatch, mean).has_value());
+    EXPECT_TRUE(update::take_step(model->rule, step, mean, values, state).has_value());
+    update::PackHeader header;
+    header.element_count = values.size();
+    header.step = step + 1;
+    header.layout_digest = model->plan().layout_digest;
+    return sha256(update::make_pack(header, values));
+  }
+
+  scheduler::UpdateAccepted accepted(const scheduler::StepReady& step, std::uint64_t shard) const {
+    return {step.job, step.step, shard, step.update_digests[shard]};
+  }
+
+  void advance(const scheduler::StepOutput& output) {
+    parameters = output.parameters_digest;
+    optimizer = output.optimizer_digest;
+  }
+
+  TemporaryFolder folder;
+  BlobStore blobs;
+  Digest manifest;
+  Digest job;
+  JobModelPtr model;
+  Digest parameters;
+  Digest optimizer;
+  std::vector<float> values;
+  std::vector<float> state;
+};
+
+TEST_F(JobAggregationTest, GivesTheSameBitsInWhateverOrderUpdatesCome) {
+  JobAggregation aggregation(blobs, job, manifest);
+  const std::vector<std::vector<std::uint64_t>> orders = {
+      {0, 1, 2}, {2, 1, 0}, {1, 0, 2}, {2}};
+  for (std::uint64_t step = 0; step < orders.size(); ++step) {
+    const scheduler::StepReady ready = make_step(step);
+    for (const std::uint64_t shard : orders[step]) aggregation.accept(accepted(ready, shard));
+    const auto output = aggregation.complete(ready);
+    ASSERT_TRUE(output.has_value()) << output.error().message;
+    EXPECT_EQ(output->parameters_digest, expect_step(step)) << "step " << step;
+    EXPECT_TRUE(blobs.contains(output->parameters_digest));
+    advance(*output);
+  }
+}
+
+TEST_F(JobAggregationTest, GoesOnFromTheBlobsAfterARestart) {
+  for (std::uint64_t step = 0; step < 3; ++step) {
+    JobAggregation started_again(blobs, job, manifest);
+    const scheduler::StepReady ready = make_step(step);
+    const auto output = started_again.complete(ready);
+    ASSERT_TRUE(output.has_value()) << output.error().message;
+    EXPECT_EQ(output->parameters_digest, expect_step(step));
+    advance(*output);
+  }
+}
+
+TEST_F(JobAggregationTest, ForgetsUpdatesThatAreNotThoseOfTheStep) {
+  JobAggregation aggregation(blobs, job, manifest);
+  const scheduler::StepReady ready = make_step(0);
+  scheduler::UpdateAccepted wrong = accepted(ready, 0);
+  wrong.update_digest = ready.update_digests[1];
+  aggregation.accept(wrong);
+  const auto output = aggregation.complete(ready);
+  ASSERT_TRUE(output.has_value()) << output.error().message;
+  EXPECT_EQ(output->parameters_digest, expect_step(0));
+}
+
+TEST_F(JobAggregationTest, TakesAStepOnceThoughItIsPublishedTwice) {
+  JobAggregation aggregation(blobs, job, manifest);
+  const scheduler::StepReady ready = make_step(0);
+  // The folder of blobs takes no new file for a while.
+  const auto aside = folder.path().string() + "-aside";
+  std::filesystem::create_directory(aside);
+  for (std::uint64_t shard = 0; shard < kShards; ++shard)
+    aggregation.accept(accepted(ready, shard));
+  const Digest expected = expect_step(0);
+  const auto target = blobs.path_of(expected).parent_path();
+  std::filesystem::rename(target, aside + "/x");
+  const auto failed = aggregation.complete(ready);
+  EXPECT_FALSE(failed.has_value());
+  std::filesystem::rename(aside + "/x", target);
+  std::filesystem::remove_all(aside);
+  const auto output = aggregation.complete(ready);
+  ASSERT_TRUE(output.has_value()) << output.error().message;
+  EXPECT_EQ(output->parameters_digest, expected);
+}
+
+TEST_F(JobAggregationTest, SaysWhichBlobIsDamaged) {
+  JobAggregation aggregation(blobs, job, manifest);
+  scheduler::StepReady ready = make_step(0);
+  ready.update_digests[2] = parameters;
+  const auto output = aggregation.complete(ready);
+  ASSERT_FALSE(output.has_value());
+  EXPECT_NE(output.error().message.find("gradient sum"), std::string::npos)
+      << output.error().message;
+}
+
+}  // namespace
+}  // namespace mh::server
