@@ -35,7 +35,8 @@ class Backoff {
   /// The wait after one more failure.
   std::chrono::milliseconds next() {
     if (failure_count_ < 64) ++failure_count_;
-    const auto ceiling = static_cast<std::uint64_t>(backoff_ceiling(options_, failure_count_).count());
+    const auto ceiling =
+        static_cast<std::uint64_t>(backoff_ceiling(options_, failure_count_).count());
     return std::chrono::milliseconds(static_cast<std::int64_t>(random_.below(ceiling + 1)));
   }
   /// After a success.

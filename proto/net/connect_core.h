@@ -9,7 +9,8 @@
 // 1. POST with application/proto or application/json; anything else 415. GET only for methods
 //    declared NO_SIDE_EFFECTS, with the message in the query; else 405 with Allow.
 // 2. Limits are on the uncompressed message; inflating stops at the limit. *Rationale:* bombs.
-// 3. JSON: at most kJsonBytesMax unless the method allows more, nesting at most kNestingMax, counted
+// 3. JSON: at most kJsonBytesMax unless the method allows more, nesting at most kNestingMax,
+// counted
 //    before protobuf's parser sees it. *Rationale:* that parser is quadratic in nested arrays.
 // 4. Errors are JSON with the sixteen codes; encodings are used only if the caller offered them.
 // 5. Metadata set by handlers is refused if it holds CR, LF or NUL. Request headers are never

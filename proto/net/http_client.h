@@ -76,8 +76,8 @@ class HttpClient {
   asio::awaitable<Result<Response>> call(std::string method, Request request,
                                          CallOptions options = {}) {
     Response response;
-    MH_CO_TRY_VOID(co_await call_message(std::move(method), &request, &response, std::move(options),
-                                         nullptr));
+    MH_CO_TRY_VOID(
+        co_await call_message(std::move(method), &request, &response, std::move(options), nullptr));
     co_return response;
   }
 
@@ -115,8 +115,9 @@ class HttpClient {
   std::uint64_t bytes_sent() const;
   std::uint64_t bytes_received() const;
 
- private:
   struct Impl;
+
+ private:
   std::shared_ptr<Impl> impl_;
 };
 

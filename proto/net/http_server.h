@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -93,8 +94,8 @@ class ServiceTable {
   /// `services.add<GetJobRequest, GetJobResponse>("/manyhands.v1.JobService/GetJob",
   ///      [this](CallContext context, GetJobRequest request) {
   ///        return get_job(std::move(context), std::move(request)); });`
-  /// The function returns asio::awaitable<Result<Response>>; it must not be a coroutine itself if it
-  /// is a lambda with captures.
+  /// The function returns asio::awaitable<Result<Response>>; it must not be a coroutine itself if
+  /// it is a lambda with captures.
   template <class Request, class Response, class Handler>
   void add(std::string path, Handler handler, MethodOptions options = {});
 
@@ -160,6 +161,11 @@ class UploadSink {
 using UploadAuthorizer =
     std::function<asio::awaitable<Result<std::string>>(std::string bearer_token, std::string peer)>;
 
+/// Told of blob bytes sent, with the bearer token that came along (may be empty; never log it).
+/// Runs on the session's strand.
+using DownloadObserver =
+    std::function<void(std::string bearer_token, Digest blob, std::uint64_t bytes)>;
+
 /// A GET page; HEAD is answered from it too. Runs on the session's strand.
 using PageHandler = std::function<asio::awaitable<HttpResponse>(HttpRequest)>;
 
@@ -189,6 +195,7 @@ class HttpServer {
   void set_services(ServiceTable services);
   void set_blobs(std::shared_ptr<BlobSource> blobs);
   void set_uploads(std::shared_ptr<UploadSink> sink, UploadAuthorizer authorizer);
+  void set_download_observer(DownloadObserver observer);
   /// `path` is exact; a path that ends in '/' takes everything below it too.
   void add_page(std::string path, PageHandler handler);
 

@@ -87,6 +87,14 @@ std::vector<std::string_view> split_list(std::string_view text) {
   }
 }
 
+std::string bearer_token_of(const Headers& headers) {
+  constexpr std::string_view kScheme = "bearer ";
+  const std::string_view value = trim(headers.find("Authorization").value_or(""));
+  if (value.size() <= kScheme.size() || !iequals(value.substr(0, kScheme.size()), kScheme))
+    return {};
+  return std::string(trim(value.substr(kScheme.size())));
+}
+
 bool is_header_name(std::string_view name) {
   constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";
   return !name.empty() && std::all_of(name.begin(), name.end(), [kMarks](char c) {

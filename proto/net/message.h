@@ -71,6 +71,8 @@ std::string to_lower(std::string_view text);
 std::string_view trim(std::string_view text);
 /// The comma-separated items of a list header, trimmed, empty ones left out.
 std::vector<std::string_view> split_list(std::string_view text);
+/// What follows "Bearer " in Authorization; empty if there is none.
+std::string bearer_token_of(const Headers& headers);
 /// True for a header name (RFC 9110 token) and for a value free of CR, LF and NUL.
 bool is_header_name(std::string_view name);
 bool is_header_value(std::string_view value);

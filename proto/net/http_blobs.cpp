@@ -1,0 +1,128 @@
+// GET and HEAD of blobs. The bytes go from the page cache to the socket by sendfile on the pool
+// (the disk may block), the head in front of them in the same packet. See http_session.h.
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "proto/net/async.h"
+#include "proto/net/connect_json.h"
+#include "proto/net/http_range.h"
+#include "proto/net/http_session.h"
+
+namespace mh::net {
+namespace {
+
+// Sent in one go on the pool; then the session looks at its deadline and at being stopped.
+constexpr std::uint64_t kPieceBytes = 1024 * 1024;
+
+struct Sent {
+  std::uint64_t file_bytes = 0;
+  std::size_t head_bytes = 0;
+  int error = 0;  // EAGAIN: the socket is full
+};
+
+// As much of the head and of [begin, end) as the socket takes now, at most a piece.
+Sent send_some(int socket, std::string_view head, int file, std::uint64_t begin,
+               std::uint64_t end) {
+  Sent sent;
+  while (sent.head_bytes < head.size()) {
+    const auto rest = head.substr(sent.head_bytes);
+    const int more = begin < end ? MSG_MORE : 0;
+    const ssize_t count =
+        ::send(socket, rest.data(), rest.size(), MSG_NOSIGNAL | MSG_DONTWAIT | more);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) {
+      sent.error = errno;
+      return sent;
+    }
+    sent.head_bytes += static_cast<std::size_t>(count);
+  }
+  const std::uint64_t stop = std::min(end, begin + kPieceBytes);
+  while (begin + sent.file_bytes < stop) {
+    auto offset = static_cast<off_t>(begin + sent.file_bytes);
+    const ssize_t count =
+        ::sendfile(socket, file, &offset, static_cast<std::size_t>(stop - begin - sent.file_bytes));
+    if (count < 0 && errno == EINTR) continue;
+    // A file that ends early was damaged after it was opened.
+    if (count <= 0) {
+      sent.error = count < 0 ? errno : EIO;
+      return sent;
+    }
+    sent.file_bytes += static_cast<std::uint64_t>(count);
+  }
+  return sent;
+}
+
+}  // namespace
+
+asio::awaitable<void> Session::serve_blob(std::string_view name) {
+  HttpResponse refusal;
+  const auto digest = Digest::from_hex(name);
+  if (head_.request.method != "GET" && !is_head_request()) {
+    refusal = plain_text_response(405, "blobs are read here; they are uploaded to /upload");
+    refusal.headers.add("Allow", "GET, HEAD");
+    co_await respond(std::move(refusal));
+    co_return;
+  }
+  if (!digest.has_value()) {
+    refusal = plain_text_response(404, "a blob's name is its SHA-256 in 64 lower-case hex digits");
+    co_await respond(std::move(refusal));
+    co_return;
+  }
+  const Digest wanted = *digest;
+  auto open = [blobs = server_->blobs, wanted] { return blobs->open(wanted); };
+  auto blob = co_await run_on(server_->pool, std::move(open));
+  if (!blob.has_value()) {
+    refusal = plain_text_response(status_of(blob.error().code), blob.error().message);
+    co_await respond(std::move(refusal));
+    co_return;
+  }
+  std::string etag = "\"" + wanted.hex() + "\"";
+  BlobReply reply = plan_blob_reply(head_.request.headers, blob->bytes, etag);
+  if (!may_keep_alive()) is_open_ = false;
+  const bool is_kept = is_open_;
+  std::string head = response_head_text(reply.head, reply.end - reply.begin, is_kept);
+  if (is_head_request() || reply.begin == reply.end) {
+    const ErrorCode error = co_await stream_->write(head, "", write_deadline(0));
+    if (error) is_open_ = false;
+    co_return;
+  }
+  const std::uint64_t sent =
+      co_await send_file(std::move(head), *std::move(blob), reply.begin, reply.end);
+  if (server_->download_observer && sent > 0) {
+    std::string token = bearer_token_of(head_.request.headers);
+    server_->download_observer(std::move(token), wanted, sent);
+  }
+}
+
+asio::awaitable<std::uint64_t> Session::send_file(std::string head, BlobFile file,
+                                                  std::uint64_t begin, std::uint64_t end) {
+  const std::uint64_t first = begin;
+  const int socket = stream_->socket().native_handle();
+  const auto shared_file = std::make_shared<UniqueFd>(std::move(file.file));
+  ErrorCode error;
+  stream_->socket().native_non_blocking(true, error);
+  while (!error && !is_aborted_ && (!head.empty() || begin < end)) {
+    // The stream keeps the descriptor open while the pool writes to it.
+    auto work = [stream = stream_, socket, head, shared_file, begin, end] {
+      return send_some(socket, head, shared_file->get(), begin, end);
+    };
+    const Sent sent = co_await run_on(server_->pool, std::move(work));
+    begin += sent.file_bytes;
+    head.erase(0, sent.head_bytes);
+    stream_->add_bytes_sent(sent.file_bytes + sent.head_bytes);
+    if (sent.error == EAGAIN) {
+      // A caller that takes nothing in this time is too slow; each piece has a new deadline.
+      const Deadline deadline = Clock::now() + server_->options.write_timeout;
+      error = co_await stream_->wait_writable(deadline);
+    } else if (sent.error != 0) {
+      error = ErrorCode(sent.error, boost::system::system_category());
+    }
+  }
+  if (error || is_aborted_) is_open_ = false;
+  co_return begin - first;
+}
+
+}  // namespace mh::net

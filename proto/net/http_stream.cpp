@@ -1,0 +1,149 @@
+// See http_stream.h.
+#include "proto/net/http_stream.h"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+
+namespace mh::net {
+namespace {
+
+// A call's head and message fit in it.
+constexpr std::size_t kBufferBytes = 4 * 1024;
+constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
+
+short poll_now(int descriptor, short events) {
+  pollfd state{.fd = descriptor, .events = events, .revents = 0};
+  return ::poll(&state, 1, 0) > 0 ? state.revents : short{0};
+}
+
+}  // namespace
+
+HttpStream::HttpStream(asio::ip::tcp::socket socket)
+    : socket_(std::move(socket)), timer_(socket_.get_executor()) {}
+
+void HttpStream::begin_operation(Deadline deadline) {
+  deadline_ = deadline;
+  has_timed_out_ = false;
+  if (!is_armed_ || armed_for_ > deadline) arm();
+}
+
+HttpStream::ErrorCode HttpStream::end_operation(ErrorCode error) {
+  deadline_ = Deadline::max();
+  if (error == asio::error::operation_aborted && has_timed_out_) return asio::error::timed_out;
+  return error;
+}
+
+void HttpStream::arm() {
+  is_armed_ = true;
+  armed_for_ = deadline_;
+  timer_.expires_at(deadline_);
+  timer_.async_wait([weak = weak_from_this()](ErrorCode error) {
+    if (const auto self = weak.lock()) self->on_timer(error);
+  });
+}
+
+void HttpStream::on_timer(ErrorCode error) {
+  if (error) return;
+  is_armed_ = false;
+  if (deadline_ == Deadline::max()) return;
+  if (Clock::now() < deadline_) return arm();
+  has_timed_out_ = true;
+  cancel();
+}
+
+asio::awaitable<HttpStream::ErrorCode> HttpStream::connect(asio::ip::tcp::endpoint endpoint,
+                                                           Deadline deadline) {
+  begin_operation(deadline);
+  auto [error] = co_await socket_.async_connect(endpoint, kToken);
+  error = end_operation(error);
+  if (!error) socket_.set_option(asio::ip::tcp::no_delay(true), error);
+  co_return error;
+}
+
+asio::awaitable<HttpStream::ErrorCode> HttpStream::fill(std::size_t bytes_max, Deadline deadline) {
+  if (begin_ == end_) begin_ = end_ = 0;
+  if (end_ == storage_.size()) {
+    if (begin_ > 0) {
+      std::copy(storage_.begin() + static_cast<std::ptrdiff_t>(begin_), storage_.end(),
+                storage_.begin());
+      end_ -= begin_;
+      begin_ = 0;
+    } else if (storage_.size() >= bytes_max) {
+      co_return asio::error::no_buffer_space;
+    } else {
+      storage_.resize(std::min(std::max(kBufferBytes, storage_.size() * 2), bytes_max));
+    }
+  }
+  begin_operation(deadline);
+  const auto space = asio::buffer(storage_.data() + end_, storage_.size() - end_);
+  const auto [error, count] = co_await socket_.async_read_some(space, kToken);
+  end_ += count;
+  bytes_received_ += count;
+  co_return end_operation(error);
+}
+
+asio::awaitable<std::pair<HttpStream::ErrorCode, std::size_t>> HttpStream::read(
+    std::span<char> bytes, Deadline deadline) {
+  const std::size_t ready = std::min(bytes.size(), end_ - begin_);
+  std::copy_n(storage_.data() + begin_, ready, bytes.data());
+  consume(ready);
+  if (ready == bytes.size()) co_return std::pair(ErrorCode(), ready);
+  begin_operation(deadline);
+  const auto space = asio::buffer(bytes.data() + ready, bytes.size() - ready);
+  const auto [error, count] = co_await asio::async_read(socket_, space, kToken);
+  bytes_received_ += count;
+  const ErrorCode outcome = end_operation(error);
+  co_return std::pair(outcome, ready + count);
+}
+
+asio::awaitable<HttpStream::ErrorCode> HttpStream::write(std::string_view first,
+                                                         std::string_view second,
+                                                         Deadline deadline) {
+  begin_operation(deadline);
+  const std::array<asio::const_buffer, 2> both = {asio::buffer(first.data(), first.size()),
+                                                  asio::buffer(second.data(), second.size())};
+  const auto [error, count] = co_await asio::async_write(socket_, both, kToken);
+  bytes_sent_ += count;
+  co_return end_operation(error);
+}
+
+asio::awaitable<HttpStream::ErrorCode> HttpStream::wait_writable(Deadline deadline) {
+  begin_operation(deadline);
+  const auto [error] = co_await socket_.async_wait(asio::ip::tcp::socket::wait_write, kToken);
+  co_return end_operation(error);
+}
+
+void HttpStream::shrink() {
+  if (begin_ != end_ || storage_.size() <= kBufferBytes) return;
+  begin_ = end_ = 0;
+  std::vector<char>().swap(storage_);
+}
+
+void HttpStream::cancel() {
+  ErrorCode ignored;
+  socket_.cancel(ignored);
+}
+
+void HttpStream::abort() {
+  ErrorCode ignored;
+  socket_.shutdown(asio::ip::tcp::socket::shutdown_both, ignored);
+  socket_.cancel(ignored);
+}
+
+bool HttpStream::has_peer_gone() const {
+  const int descriptor = const_cast<asio::ip::tcp::socket&>(socket_).native_handle();
+  return (poll_now(descriptor, POLLRDHUP) & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+}
+
+bool HttpStream::has_news() const {
+  const int descriptor = const_cast<asio::ip::tcp::socket&>(socket_).native_handle();
+  return poll_now(descriptor, POLLIN | POLLRDHUP) != 0;
+}
+
+}  // namespace mh::net
