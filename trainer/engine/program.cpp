@@ -59,8 +59,10 @@ int run_trainer(int argc, const char* const* argv) {
   const Result<int> outcome = chosen();
   std::fflush(stdout);
   if (outcome) return *outcome;
-  std::fprintf(stderr, "manyhands-trainer: %s\n", outcome.error().message.c_str());
-  return exit_code_of(outcome.error());
+  const Error& error = outcome.error();
+  std::fprintf(stderr, "manyhands-trainer: %s\n", error.message.c_str());
+  // Everything that can be missing here was named on the command line.
+  return error.code == Errc::kNotFound ? kExitUsage : exit_code_of(error);
 }
 
 }  // namespace mh::engine

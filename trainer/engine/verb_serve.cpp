@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <memory>
@@ -15,6 +16,9 @@
 namespace mh::engine {
 namespace {
 
+/// What open_device() takes; a host may well have more.
+constexpr int kThreadsMax = 1'024;
+
 struct Arguments {
   std::string device = "auto";
   int threads = 1;
@@ -24,7 +28,8 @@ Result<int> run(const Arguments& arguments) {
   keep_freed_memory();
   // A daemon that is gone is an error of write(2), not a signal.
   ::signal(SIGPIPE, SIG_IGN);
-  MH_TRY(const Device device, open_device(arguments.device, arguments.threads));
+  MH_TRY(const Device device,
+         open_device(arguments.device, std::min(arguments.threads, kThreadsMax)));
   // Whatever a library prints must not get between the frames.
   const UniqueFd frames(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
   if (!frames.is_open() || ::dup2(STDERR_FILENO, STDOUT_FILENO) < 0) {

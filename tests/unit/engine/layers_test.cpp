@@ -47,8 +47,8 @@ model::LayerPlan plan_of(const Case& layer, Tensors& parameters) {
   spec.loss = model::Loss::kMeanSquaredError;
   spec.layers.push_back({layer.kind, layer.settings});
   fill_defaults(*model::find_layer_kind(layer.kind), spec.layers.back().settings);
-  // What the layer makes of its shape is known only afterwards: ask with every wrong target and read the shape off a
-  // flatten and linear behind it, which take anything.
+  // What the layer makes of its shape is known only afterwards: ask with every wrong target and
+  // read the shape off a flatten and linear behind it, which take anything.
   if (layer.kind != "flatten") spec.layers.push_back({"flatten", {}});
   spec.layers.push_back({"linear", {{"out", std::int64_t{2}}}});
   fill_defaults(*model::find_layer_kind("linear"), spec.layers.back().settings);
@@ -128,41 +128,42 @@ TEST_P(LayerKinds, Conv2dOfImagesAndOfSingleChannels) {
                    {{"out", std::int64_t{4}}, {"kernel", std::int64_t{3}}},
                    {2, 7, 6},
                    [](const auto& x, const auto& p) { return at::conv2d(x, p[0], p[1]); }});
-  expect_autograd({"conv2d",
-                   {{"out", std::int64_t{3}}, {"kernel", std::int64_t{5}}},
-                   {8, 8},
-                   [](const auto& x, const auto& p) {
-                     return at::conv2d(x.unsqueeze(1), p[0], p[1]);
-                   }});
+  expect_autograd(
+      {"conv2d",
+       {{"out", std::int64_t{3}}, {"kernel", std::int64_t{5}}},
+       {8, 8},
+       [](const auto& x, const auto& p) { return at::conv2d(x.unsqueeze(1), p[0], p[1]); }});
 }
 
 TEST_P(LayerKinds, Conv2dWithStridePaddingDilationAndGroups) {
-  expect_autograd({"conv2d",
-                   {{"out", std::int64_t{4}},
-                    {"kernel", std::int64_t{3}},
-                    {"stride", std::int64_t{2}},
-                    {"padding", std::int64_t{1}},
-                    {"dilation", std::int64_t{2}},
-                    {"groups", std::int64_t{2}},
-                    {"bias", false}},
-                   {2, 9, 9},
-                   [](const auto& x, const auto& p) {
-                     return at::conv2d(x, p[0], {}, kTwo, kOne, kTwo, 2);
-                   }});
+  expect_autograd(
+      {"conv2d",
+       {{"out", std::int64_t{4}},
+        {"kernel", std::int64_t{3}},
+        {"stride", std::int64_t{2}},
+        {"padding", std::int64_t{1}},
+        {"dilation", std::int64_t{2}},
+        {"groups", std::int64_t{2}},
+        {"bias", false}},
+       {2, 9, 9},
+       [](const auto& x, const auto& p) { return at::conv2d(x, p[0], {}, kTwo, kOne, kTwo, 2); }});
 }
 
 TEST_P(LayerKinds, Pools) {
-  expect_autograd({"max_pool", {{"kernel", std::int64_t{2}}}, {2, 6, 6}, [](const auto& x, const auto&) {
-                     return at::max_pool2d(x, kTwo);
-                   }});
-  expect_autograd({"max_pool",
-                   {{"kernel", std::int64_t{3}}, {"stride", std::int64_t{2}}, {"padding", std::int64_t{1}}},
-                   {2, 7, 7},
-                   [](const auto& x, const auto&) { return at::max_pool2d(x, kThree, kTwo, kOne); }});
-  expect_autograd({"avg_pool",
-                   {{"kernel", std::int64_t{3}}, {"stride", std::int64_t{2}}, {"padding", std::int64_t{1}}},
-                   {2, 7, 7},
-                   [](const auto& x, const auto&) { return at::avg_pool2d(x, kThree, kTwo, kOne); }});
+  expect_autograd(
+      {"max_pool", {{"kernel", std::int64_t{2}}}, {2, 6, 6}, [](const auto& x, const auto&) {
+         return at::max_pool2d(x, kTwo);
+       }});
+  expect_autograd(
+      {"max_pool",
+       {{"kernel", std::int64_t{3}}, {"stride", std::int64_t{2}}, {"padding", std::int64_t{1}}},
+       {2, 7, 7},
+       [](const auto& x, const auto&) { return at::max_pool2d(x, kThree, kTwo, kOne); }});
+  expect_autograd(
+      {"avg_pool",
+       {{"kernel", std::int64_t{3}}, {"stride", std::int64_t{2}}, {"padding", std::int64_t{1}}},
+       {2, 7, 7},
+       [](const auto& x, const auto&) { return at::avg_pool2d(x, kThree, kTwo, kOne); }});
 }
 
 TEST_P(LayerKinds, Activations) {
@@ -184,9 +185,10 @@ TEST_P(LayerKinds, Norms) {
   expect_autograd({"layer_norm", {{"affine", false}}, {6}, [](const auto& x, const auto&) {
                      return at::layer_norm(x, {6}, {}, {}, 1e-5);
                    }});
-  expect_autograd({"group_norm", {{"groups", std::int64_t{2}}}, {4, 3, 3}, [](const auto& x, const auto& p) {
-                     return at::group_norm(x, 2, p[0], p[1], 1e-5);
-                   }});
+  expect_autograd(
+      {"group_norm", {{"groups", std::int64_t{2}}}, {4, 3, 3}, [](const auto& x, const auto& p) {
+         return at::group_norm(x, 2, p[0], p[1], 1e-5);
+       }});
 }
 
 TEST_P(LayerKinds, Embedding) {

@@ -27,9 +27,9 @@ TEST(CrossEntropy, OfSeveralTargetsIsTheirMeanAndCorrectWhenAllAre) {
   const at::Tensor logits = at::randn({2, 3, 5}).requires_grad_(true);
   at::Tensor targets = logits.detach().argmax(2);
   targets[1][2] = (targets[1][2].item<std::int64_t>() + 1) % 5;
-  const at::Tensor wanted = at::cross_entropy_loss(logits.view({6, 5}), targets.view({6}), {},
-                                                   at::Reduction::Mean) *
-                            2;
+  const at::Tensor wanted =
+      at::cross_entropy_loss(logits.view({6, 5}), targets.view({6}), {}, at::Reduction::Mean)
+          .mul(2);
   wanted.backward();
   const LossOutcome outcome = cross_entropy(logits.detach(), targets, true);
   EXPECT_NEAR(outcome.loss_sum.item<double>(), wanted.item<double>(), 1e-5);
@@ -40,7 +40,7 @@ TEST(CrossEntropy, OfSeveralTargetsIsTheirMeanAndCorrectWhenAllAre) {
 TEST(MeanSquaredError, IsTorchsMeanOfEachSampleSummed) {
   const at::Tensor output = at::randn({4, 3}).requires_grad_(true);
   const at::Tensor targets = at::randn({4, 3});
-  const at::Tensor wanted = at::mse_loss(output, targets, at::Reduction::Mean) * 4;
+  const at::Tensor wanted = at::mse_loss(output, targets, at::Reduction::Mean).mul(4);
   wanted.backward();
   const LossOutcome outcome = mean_squared_error(output.detach(), targets, true);
   EXPECT_NEAR(outcome.loss_sum.item<double>(), wanted.item<double>(), 1e-5);
@@ -50,7 +50,8 @@ TEST(MeanSquaredError, IsTorchsMeanOfEachSampleSummed) {
 
 TEST(Losses, LeaveTheGradientOutWhenItIsNotWanted) {
   const at::Tensor logits = at::randn({2, 3});
-  EXPECT_FALSE(cross_entropy(logits, at::randint(3, {2}, at::kLong), false).output_gradient.defined());
+  EXPECT_FALSE(
+      cross_entropy(logits, at::randint(3, {2}, at::kLong), false).output_gradient.defined());
   EXPECT_FALSE(mean_squared_error(logits, logits, false).output_gradient.defined());
 }
 
