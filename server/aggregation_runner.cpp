@@ -115,10 +115,8 @@ void AggregationRunner::update_accepted(const scheduler::UpdateAccepted& update)
 void AggregationRunner::step_ready(scheduler::StepReady step) {
   const auto found = impl_->runs.find(step.job);
   if (found == impl_->runs.end()) return;
-  asio::post(found->second->strand,
-             [impl = impl_.get(), run = found->second, step = std::move(step)] {
-               impl->complete(run, step);
-             });
+  asio::post(found->second->strand, [impl = impl_.get(), run = found->second,
+                                     step = std::move(step)] { impl->complete(run, step); });
 }
 
 void AggregationRunner::forget(JobId job) {

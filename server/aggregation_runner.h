@@ -38,8 +38,7 @@ struct AggregationOptions {
 class AggregationRunner {
  public:
   // Told on `home`, once for each StepReady unless its job is forgotten meanwhile.
-  using StepDone =
-      std::function<void(JobId job, std::uint64_t step, scheduler::StepOutput output)>;
+  using StepDone = std::function<void(JobId job, std::uint64_t step, scheduler::StepOutput output)>;
 
   // `blobs` must outlive this.
   AggregationRunner(BlobStore& blobs, asio::any_io_executor home, StepDone done,

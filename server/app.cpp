@@ -43,9 +43,8 @@ Result<std::vector<ManifestPtr>> read_manifests(const BlobStore& blobs,
     MH_TRY(const auto bytes, blobs.read(row.manifest, kManifestBytesMax));
     auto manifest = parse_manifest(as_text(bytes));
     if (!manifest) {
-      return fail(Errc::kDataLoss,
-                  "data set \"" + row.name + "\": its manifest is damaged: " +
-                      manifest.error().message);
+      return fail(Errc::kDataLoss, "data set \"" + row.name +
+                                       "\": its manifest is damaged: " + manifest.error().message);
     }
     manifests.push_back(std::make_shared<const DatasetManifest>(*std::move(manifest)));
   }
@@ -71,7 +70,9 @@ void log_failure(std::exception_ptr failure) {
 // In construction order; destroyed from the last to the first.
 struct App::Parts {
   explicit Parts(const ServerOptions& server_options)
-      : options(server_options), folder{server_options.folder}, io(static_cast<int>(options.io_threads)) {}
+      : options(server_options),
+        folder{server_options.folder},
+        io(static_cast<int>(options.io_threads)) {}
 
   const ServerOptions options;
   const ServerFolder folder;
@@ -223,8 +224,8 @@ Status App::run() {
   asio::post(parts.strand, [&parts] { parts.core->start(); });
   // Nothing is served before the threads run, so the URL may still be found out here.
   MH_TRY(const std::uint16_t port, parts.http->start(parts.listen.host, parts.listen.port));
-  parts.public_url = parts.options.public_url.empty() ? default_url(parts.listen, port)
-                                                      : parts.options.public_url;
+  parts.public_url =
+      parts.options.public_url.empty() ? default_url(parts.listen, port) : parts.options.public_url;
   MH_TRY_VOID(parts.announce(port));
   log_info("server runs", {{"url", parts.public_url}, {"folder", parts.folder.root.string()}});
   parts.serve();

@@ -1,9 +1,8 @@
 // See commands.h. One table of options a verb: name, default, range, help.
 #include "server/commands.h"
 
-#include <csignal>
-
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <iostream>
 
 #include "proto/base/build_info.h"
@@ -89,8 +88,9 @@ int run_command_line(int argc, const char* const* argv) {
                "manyhands-server");
   app.set_version_flag("--version", std::string(kVersion));
   app.require_subcommand(1);
-  app.footer("Exit codes: 0 stopped in order, 1 could not go on, 2 usage, 3 the folder or the port "
-             "is in use.\nMore: docs/operating.md");
+  app.footer(
+      "Exit codes: 0 stopped in order, 1 could not go on, 2 usage, 3 the folder or the port "
+      "is in use.\nMore: docs/operating.md");
 
   std::filesystem::path new_folder;
   CLI::App& init_verb = *app.add_subcommand(

@@ -25,9 +25,8 @@ std::vector<Digest> blobs_of(const Dataset& dataset) {
 Status check_dataset_name(const std::string& name) {
   const bool is_well_formed =
       !name.empty() && name.size() <= kNameBytesMax && is_letter_or_digit(name.front()) &&
-      std::all_of(name.begin(), name.end(), [](char c) {
-        return is_letter_or_digit(c) || c == '.' || c == '_' || c == '-';
-      });
+      std::all_of(name.begin(), name.end(),
+                  [](char c) { return is_letter_or_digit(c) || c == '.' || c == '_' || c == '-'; });
   if (is_well_formed) return {};
   return fail(Errc::kInvalidArgument,
               "data set name \"" + name.substr(0, kNameBytesMax) +

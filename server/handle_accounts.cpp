@@ -13,18 +13,24 @@ namespace v1 = manyhands::v1;
 
 v1::Role to_message(Role role) {
   switch (role) {
-    case Role::kVolunteer: return v1::ROLE_VOLUNTEER;
-    case Role::kResearcher: return v1::ROLE_RESEARCHER;
-    case Role::kAdmin: return v1::ROLE_ADMIN;
+    case Role::kVolunteer:
+      return v1::ROLE_VOLUNTEER;
+    case Role::kResearcher:
+      return v1::ROLE_RESEARCHER;
+    case Role::kAdmin:
+      return v1::ROLE_ADMIN;
   }
   return v1::ROLE_UNSPECIFIED;
 }
 
 Result<Role> to_role(v1::Role role) {
   switch (role) {
-    case v1::ROLE_VOLUNTEER: return Role::kVolunteer;
-    case v1::ROLE_RESEARCHER: return Role::kResearcher;
-    case v1::ROLE_ADMIN: return Role::kAdmin;
+    case v1::ROLE_VOLUNTEER:
+      return Role::kVolunteer;
+    case v1::ROLE_RESEARCHER:
+      return Role::kResearcher;
+    case v1::ROLE_ADMIN:
+      return Role::kAdmin;
     default:
       return fail(Errc::kInvalidArgument,
                   "role: one of ROLE_VOLUNTEER, ROLE_RESEARCHER, ROLE_ADMIN");
@@ -66,8 +72,7 @@ asio::awaitable<Result<v1::GetSelfResponse>> get_self(Core& core, net::CallConte
 asio::awaitable<Result<v1::ListAccountsResponse>> list_accounts(Core& core,
                                                                 net::CallContext context,
                                                                 v1::ListAccountsRequest) {
-  MH_CO_TRY_VOID(
-      core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
+  MH_CO_TRY_VOID(core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
   co_await core.settled();
   v1::ListAccountsResponse response;
   for (const AccountRow& row : core.accounts().accounts())
@@ -75,19 +80,17 @@ asio::awaitable<Result<v1::ListAccountsResponse>> list_accounts(Core& core,
   co_return response;
 }
 
-asio::awaitable<Result<v1::CreateAccountResponse>> create_account(Core& core,
-                                                                  net::CallContext context,
-                                                                  v1::CreateAccountRequest request) {
+asio::awaitable<Result<v1::CreateAccountResponse>> create_account(
+    Core& core, net::CallContext context, v1::CreateAccountRequest request) {
   MH_CO_TRY(const Caller caller,
             core.accounts().authenticate(context.bearer_token, Role::kAdmin, core.now()));
   MH_CO_TRY(const Role role, to_role(request.role()));
-  MH_CO_TRY(const AccountRow row,
-            core.accounts().create_account(request.name(), role, core.now()));
+  MH_CO_TRY(const AccountRow row, core.accounts().create_account(request.name(), role, core.now()));
   Transaction extra;
   extra.accounts.push_back(row);
   co_await core.commit(std::move(extra));
-  log_info("account created", {{"account", row.name}, {"role", role_name(row.role)},
-                               {"by", caller.account.name}});
+  log_info("account created",
+           {{"account", row.name}, {"role", role_name(row.role)}, {"by", caller.account.name}});
   v1::CreateAccountResponse response;
   *response.mutable_account() = to_message(core, row);
   co_return response;
@@ -103,8 +106,9 @@ asio::awaitable<Result<v1::CreateTokenResponse>> create_token(Core& core, net::C
   Transaction extra;
   extra.tokens.push_back(token.row);
   co_await core.commit(std::move(extra));
-  log_info("token created", {{"token", token.row.id}, {"account", token.row.account_id},
-                             {"by", caller.account.name}});
+  log_info(
+      "token created",
+      {{"token", token.row.id}, {"account", token.row.account_id}, {"by", caller.account.name}});
   v1::CreateTokenResponse response;
   response.set_token_id(token.row.id);
   response.set_token(token.text);
@@ -131,8 +135,7 @@ asio::awaitable<Result<v1::CreateInvitationResponse>> create_invitation(
             core.accounts().authenticate(context.bearer_token, Role::kAdmin, core.now()));
   MH_CO_TRY(const NewInvitation invitation,
             core.accounts().create_invitation(request.account_id(), request.use_count_max(),
-                                              to_lifetime(request.lifetime_seconds()),
-                                              core.now()));
+                                              to_lifetime(request.lifetime_seconds()), core.now()));
   Transaction extra;
   extra.invitations.push_back(invitation.row);
   co_await core.commit(std::move(extra));
@@ -158,10 +161,10 @@ void add_account_service(net::ServiceTable& table, Core& core, const std::string
   add_call(table, core, "AccountService/CreateAccount", &create_account);
   add_call(table, core, "AccountService/CreateToken", &create_token);
   add_call(table, core, "AccountService/RevokeToken", &revoke_token);
-  auto invite = [&core, &public_url](net::CallContext context, v1::CreateInvitationRequest request) {
+  auto invite = [&core, &public_url](net::CallContext context,
+                                     v1::CreateInvitationRequest request) {
     return run_on_strand<v1::CreateInvitationResponse>(
-        core.strand(),
-        create_invitation(core, public_url, std::move(context), std::move(request)));
+        core.strand(), create_invitation(core, public_url, std::move(context), std::move(request)));
   };
   table.add<v1::CreateInvitationRequest, v1::CreateInvitationResponse>(
       "/manyhands.v1.AccountService/CreateInvitation", std::move(invite));

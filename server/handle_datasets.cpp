@@ -67,10 +67,10 @@ Result<ManifestPtr> read_whole_dataset(const BlobStore& blobs, const Digest& man
                                                    " is not on this server: upload it first");
       }
       if (*size != chunk.bytes) {
-        return fail(Errc::kInvalidArgument,
-                    "chunk " + chunk.digest.hex() + " of split " + name + " has " +
-                        std::to_string(*size) + " bytes, the manifest says " +
-                        std::to_string(chunk.bytes));
+        return fail(Errc::kInvalidArgument, "chunk " + chunk.digest.hex() + " of split " + name +
+                                                " has " + std::to_string(*size) +
+                                                " bytes, the manifest says " +
+                                                std::to_string(chunk.bytes));
       }
     }
   }
@@ -88,10 +88,10 @@ asio::awaitable<Result<v1::RegisterDatasetResponse>> register_dataset(
   Transaction extra;
   if (const Dataset* present = core.datasets().find(request.name())) {
     if (present->row.manifest != digest) {
-      co_return fail(Errc::kAlreadyExists,
-                     "data set \"" + request.name() + "\" exists with other content (manifest " +
-                         present->row.manifest.hex() +
-                         "): choose another name, or remove it first");
+      co_return fail(Errc::kAlreadyExists, "data set \"" + request.name() +
+                                               "\" exists with other content (manifest " +
+                                               present->row.manifest.hex() +
+                                               "): choose another name, or remove it first");
     }
   } else {
     const DatasetRow row{request.name(), digest, manifest->chunk_bytes(), core.now()};
@@ -133,8 +133,7 @@ asio::awaitable<Result<v1::FindBlobsResponse>> find_blobs(Core& core, net::CallC
 asio::awaitable<Result<v1::ListDatasetsResponse>> list_datasets(Core& core,
                                                                 net::CallContext context,
                                                                 v1::ListDatasetsRequest) {
-  MH_CO_TRY_VOID(
-      core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
+  MH_CO_TRY_VOID(core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
   co_await core.settled();
   v1::ListDatasetsResponse response;
   for (const auto& [name, dataset] : core.datasets().all())
@@ -144,8 +143,7 @@ asio::awaitable<Result<v1::ListDatasetsResponse>> list_datasets(Core& core,
 
 asio::awaitable<Result<v1::GetDatasetResponse>> get_dataset(Core& core, net::CallContext context,
                                                             v1::GetDatasetRequest request) {
-  MH_CO_TRY_VOID(
-      core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
+  MH_CO_TRY_VOID(core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
   co_await core.settled();
   const Dataset* dataset = core.datasets().find(request.name());
   if (dataset == nullptr) co_return no_such_dataset(request.name());

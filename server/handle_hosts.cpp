@@ -40,8 +40,7 @@ v1::Host to_message(const scheduler::HostView& view) {
 
 asio::awaitable<Result<v1::ListHostsResponse>> list_hosts(Core& core, net::CallContext context,
                                                           v1::ListHostsRequest) {
-  MH_CO_TRY_VOID(
-      core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
+  MH_CO_TRY_VOID(core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
   co_await core.settled();
   v1::ListHostsResponse response;
   for (const scheduler::HostView& view : core.coordinator().hosts())
@@ -51,8 +50,7 @@ asio::awaitable<Result<v1::ListHostsResponse>> list_hosts(Core& core, net::CallC
 
 asio::awaitable<Result<v1::GetHostResponse>> get_host(Core& core, net::CallContext context,
                                                       v1::GetHostRequest request) {
-  MH_CO_TRY_VOID(
-      core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
+  MH_CO_TRY_VOID(core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
   co_await core.settled();
   const auto view = core.coordinator().host(HostId(request.id()));
   if (!view) co_return no_such_host(request.id());

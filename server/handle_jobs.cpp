@@ -36,8 +36,7 @@ Result<scheduler::JobView> find_job(Core& core, std::uint64_t id) {
 
 asio::awaitable<Result<v1::CheckJobResponse>> check_job(Core& core, net::CallContext context,
                                                         v1::CheckJobRequest request) {
-  MH_CO_TRY_VOID(
-      core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
+  MH_CO_TRY_VOID(core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
   const JobFile file = co_await read_job_file(core, request.yaml());
   v1::CheckJobResponse response;
   for (const scheduler::Problem& problem : file.problems)
@@ -47,8 +46,7 @@ asio::awaitable<Result<v1::CheckJobResponse>> check_job(Core& core, net::CallCon
     if (request.volunteer_gflops() > 0) speed.gflops = request.volunteer_gflops();
     if (request.download_mbits() > 0) speed.download_mbits = request.download_mbits();
     if (request.upload_mbits() > 0) speed.upload_mbits = request.upload_mbits();
-    *response.mutable_plan() =
-        to_message(scheduler::job_report(*file.spec, *file.checked, speed));
+    *response.mutable_plan() = to_message(scheduler::job_report(*file.spec, *file.checked, speed));
     response.set_name(file.spec->name);
   }
   co_return response;
@@ -79,8 +77,8 @@ asio::awaitable<Result<JobId>> submit(Core& core, JobFile file, v1::SubmitJobReq
     Transaction extra;
     if (decision.reply && decision.reply->is_new) {
       core.job_started(decision.reply->job);
-      extra.job_sources.push_back(JobSourceRow{decision.reply->job.value(), request.request_id(),
-                                               request.yaml(), dataset});
+      extra.job_sources.push_back(
+          JobSourceRow{decision.reply->job.value(), request.request_id(), request.yaml(), dataset});
     }
     MH_CO_TRY(const scheduler::Submitted submitted,
               co_await core.settle(std::move(decision), std::move(extra)));
@@ -104,8 +102,7 @@ asio::awaitable<Result<v1::SubmitJobResponse>> submit_job(Core& core, net::CallC
     co_return response;
   }
   JobFile file = co_await read_job_file(core, request.yaml());
-  if (!file.problems.empty())
-    co_return fail(Errc::kInvalidArgument, problems_text(file.problems));
+  if (!file.problems.empty()) co_return fail(Errc::kInvalidArgument, problems_text(file.problems));
   MH_CO_TRY(const JobId job, co_await submit(core, std::move(file), std::move(request)));
   MH_CO_TRY(*response.mutable_job(), co_await settled_job(core, job));
   co_return response;
@@ -113,8 +110,7 @@ asio::awaitable<Result<v1::SubmitJobResponse>> submit_job(Core& core, net::CallC
 
 asio::awaitable<Result<v1::ListJobsResponse>> list_jobs(Core& core, net::CallContext context,
                                                         v1::ListJobsRequest) {
-  MH_CO_TRY_VOID(
-      core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
+  MH_CO_TRY_VOID(core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
   co_await core.settled();
   v1::ListJobsResponse response;
   for (const scheduler::JobView& view : core.coordinator().jobs(core.now()))
@@ -124,15 +120,13 @@ asio::awaitable<Result<v1::ListJobsResponse>> list_jobs(Core& core, net::CallCon
 
 asio::awaitable<Result<v1::GetJobResponse>> get_job(Core& core, net::CallContext context,
                                                     v1::GetJobRequest request) {
-  MH_CO_TRY_VOID(
-      core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
+  MH_CO_TRY_VOID(core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
   v1::GetJobResponse response;
   const JobId id(request.id());
   MH_CO_TRY(*response.mutable_job(), co_await settled_job(core, id));
   const auto model = co_await core.job_model(id);
   if (model) {
-    *response.mutable_plan() =
-        to_message(scheduler::job_report((*model)->spec, (*model)->checked));
+    *response.mutable_plan() = to_message(scheduler::job_report((*model)->spec, (*model)->checked));
   }
   auto read = [&store = core.store(), id] { return store.yaml(id); };
   MH_CO_TRY(*response.mutable_yaml(), co_await net::run_on(core.pool(), std::move(read)));
@@ -154,8 +148,7 @@ Result<Metrics> read_metrics(Store& store, JobId id, std::uint64_t from_step,
 
 asio::awaitable<Result<v1::GetJobMetricsResponse>> get_job_metrics(
     Core& core, net::CallContext context, v1::GetJobMetricsRequest request) {
-  MH_CO_TRY_VOID(
-      core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
+  MH_CO_TRY_VOID(core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
   MH_CO_TRY_VOID(find_job(core, request.id()));
   const std::uint64_t points_max =
       request.point_count_max() == 0
@@ -197,8 +190,7 @@ asio::awaitable<Result<v1::WatchJobResponse>> watch_job(Core& core, net::CallCon
 
 asio::awaitable<Result<v1::GetJobSummaryResponse>> get_job_summary(
     Core& core, net::CallContext context, v1::GetJobSummaryRequest request) {
-  MH_CO_TRY_VOID(
-      core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
+  MH_CO_TRY_VOID(core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
   co_await core.settled();
   const auto summary = core.coordinator().job_summary(JobId(request.id()), core.now());
   if (!summary) co_return no_such_job(request.id());
@@ -219,8 +211,7 @@ asio::awaitable<Result<v1::GetJobSummaryResponse>> get_job_summary(
 
 asio::awaitable<Result<v1::GetJobLogResponse>> get_job_log(Core& core, net::CallContext context,
                                                            v1::GetJobLogRequest request) {
-  MH_CO_TRY_VOID(
-      core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
+  MH_CO_TRY_VOID(core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
   MH_CO_TRY_VOID(find_job(core, request.id()));
   const std::uint64_t most =
       request.entry_count_max() == 0
@@ -237,13 +228,18 @@ asio::awaitable<Result<v1::GetJobLogResponse>> get_job_log(Core& core, net::Call
 
 Result<scheduler::JobAction> to_action(const v1::UpdateJobRequest& request) {
   switch (request.action()) {
-    case v1::JOB_ACTION_PAUSE: return scheduler::JobAction::kPause;
-    case v1::JOB_ACTION_RESUME: return scheduler::JobAction::kResume;
-    case v1::JOB_ACTION_CANCEL: return scheduler::JobAction::kCancel;
-    case v1::JOB_ACTION_SET_PRIORITY: break;
+    case v1::JOB_ACTION_PAUSE:
+      return scheduler::JobAction::kPause;
+    case v1::JOB_ACTION_RESUME:
+      return scheduler::JobAction::kResume;
+    case v1::JOB_ACTION_CANCEL:
+      return scheduler::JobAction::kCancel;
+    case v1::JOB_ACTION_SET_PRIORITY:
+      break;
     default:
-      return fail(Errc::kInvalidArgument, "action: one of JOB_ACTION_PAUSE, JOB_ACTION_RESUME, "
-                                          "JOB_ACTION_CANCEL, JOB_ACTION_SET_PRIORITY");
+      return fail(Errc::kInvalidArgument,
+                  "action: one of JOB_ACTION_PAUSE, JOB_ACTION_RESUME, "
+                  "JOB_ACTION_CANCEL, JOB_ACTION_SET_PRIORITY");
   }
   if (request.priority() > kPriorityMax) {
     return fail(Errc::kInvalidArgument, "priority: " + std::to_string(request.priority()) +
@@ -257,8 +253,8 @@ asio::awaitable<Result<v1::UpdateJobResponse>> update_job(Core& core, net::CallC
   MH_CO_TRY(const Caller caller,
             core.accounts().authenticate(context.bearer_token, Role::kAdmin, core.now()));
   MH_CO_TRY(const scheduler::JobAction action, to_action(request));
-  auto decision = core.coordinator().update_job(JobId(request.id()), action, request.priority(),
-                                                core.now());
+  auto decision =
+      core.coordinator().update_job(JobId(request.id()), action, request.priority(), core.now());
   MH_CO_TRY_VOID(co_await core.settle(std::move(decision)));
   log_info("job updated", {{"job", request.id()},
                            {"action", v1::JobAction_Name(request.action())},

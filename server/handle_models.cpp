@@ -31,8 +31,7 @@ v1::Model model_message(std::uint64_t job_id, const scheduler::ModelView& view) 
 
 asio::awaitable<Result<v1::ListModelsResponse>> list_models(Core& core, net::CallContext context,
                                                             v1::ListModelsRequest request) {
-  MH_CO_TRY_VOID(
-      core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
+  MH_CO_TRY_VOID(core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
   co_await core.settled();
   const JobId job(request.job_id());
   if (!core.coordinator().job(job, core.now())) co_return no_such_job(request.job_id());
@@ -75,8 +74,8 @@ Result<ExportedModel> export_model(BlobStore& blobs, const JobModel& model,
                                    const scheduler::ModelView& view) {
   MH_TRY(const MappedFile file, MappedFile::open(blobs.path_of(view.parameters_digest)));
   MH_TRY(const update::PackView pack,
-         update::view_pack(file.bytes(), update::PackKind::kParameters,
-                           model.plan().layout_digest, model.plan().parameter_count));
+         update::view_pack(file.bytes(), update::PackKind::kParameters, model.plan().layout_digest,
+                           model.plan().parameter_count));
   std::string content = update::safetensors_head(
       model.plan().parameters, {{"format", "pt"},
                                 {"job", model.canonical_json},
@@ -87,10 +86,10 @@ Result<ExportedModel> export_model(BlobStore& blobs, const JobModel& model,
   return ExportedModel{digest, content.size()};
 }
 
-asio::awaitable<Result<v1::ExportModelResponse>> export_model_call(
-    Core& core, net::CallContext context, v1::ExportModelRequest request) {
-  MH_CO_TRY_VOID(
-      core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
+asio::awaitable<Result<v1::ExportModelResponse>> export_model_call(Core& core,
+                                                                   net::CallContext context,
+                                                                   v1::ExportModelRequest request) {
+  MH_CO_TRY_VOID(core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
   co_await core.settled();
   const JobId job(request.job_id());
   if (!core.coordinator().job(job, core.now())) co_return no_such_job(request.job_id());

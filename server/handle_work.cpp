@@ -20,8 +20,8 @@ constexpr std::chrono::milliseconds kAnswerMargin{250};
 
 Status check_secret(const std::string& secret) {
   const bool is_base64url = std::all_of(secret.begin(), secret.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           c == '-' || c == '_';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_';
   });
   if (secret.size() == kHostSecretBytes && is_base64url) return {};
   return fail(Errc::kInvalidArgument,
@@ -32,9 +32,9 @@ asio::awaitable<Result<v1::AttachResponse>> attach(Core& core, net::CallContext 
                                                    v1::AttachRequest request) {
   if (request.protocol_version() != kProtocolVersion) {
     co_return fail(Errc::kFailedPrecondition,
-                   "this server (version " + std::string(kVersion) +
-                       ") speaks protocol version " + std::to_string(kProtocolVersion) +
-                       ", the client speaks " + std::to_string(request.protocol_version()) +
+                   "this server (version " + std::string(kVersion) + ") speaks protocol version " +
+                       std::to_string(kProtocolVersion) + ", the client speaks " +
+                       std::to_string(request.protocol_version()) +
                        ": install the client of the server's version");
   }
   MH_CO_TRY_VOID(check_secret(request.host_secret()));
@@ -74,8 +74,7 @@ asio::awaitable<Result<v1::AttachResponse>> attach(Core& core, net::CallContext 
 }
 
 // Takes a call's turn: decides, commits. `event` loses what must not be said twice.
-asio::awaitable<Result<scheduler::ExchangeReply>> ask(Core& core,
-                                                      scheduler::ExchangeEvent& event) {
+asio::awaitable<Result<scheduler::ExchangeReply>> ask(Core& core, scheduler::ExchangeEvent& event) {
   auto decision = core.coordinator().exchange(event, core.now());
   Result<scheduler::ExchangeReply> reply = co_await core.settle(std::move(decision));
   event.reports.clear();

@@ -40,8 +40,7 @@ PackBuffer::PackBuffer(const update::PackHeader& header)
 
 std::span<const std::byte> PackBuffer::finish(std::uint64_t step) {
   header_.step = step;
-  update::write_pack_header(header_,
-                            std::span(bytes_).first<update::kPackHeaderBytes>());
+  update::write_pack_header(header_, std::span(bytes_).first<update::kPackHeaderBytes>());
   return bytes_;
 }
 
@@ -119,9 +118,8 @@ Result<scheduler::StepOutput> JobAggregation::complete(const scheduler::StepRead
   MH_TRY_VOID(prepare());
   if (unpublished_ == step.step) return publish(step.step + 1);
   unpublished_.reset();
-  const bool is_prefix =
-      sum_step_ == step.step && added_.size() <= step.update_digests.size() &&
-      std::equal(added_.begin(), added_.end(), step.update_digests.begin());
+  const bool is_prefix = sum_step_ == step.step && added_.size() <= step.update_digests.size() &&
+                         std::equal(added_.begin(), added_.end(), step.update_digests.begin());
   if (!is_prefix) restart_sum(step.step);
   for (std::size_t shard = added_.size(); shard < step.update_digests.size(); ++shard) {
     MH_TRY_VOID(add_update(shard, step.update_digests[shard], step.step));

@@ -6,11 +6,16 @@ namespace {
 
 v1::JobState to_message(scheduler::JobState state) {
   switch (state) {
-    case scheduler::JobState::kRunning: return v1::JOB_STATE_RUNNING;
-    case scheduler::JobState::kPaused: return v1::JOB_STATE_PAUSED;
-    case scheduler::JobState::kFinished: return v1::JOB_STATE_FINISHED;
-    case scheduler::JobState::kCancelled: return v1::JOB_STATE_CANCELLED;
-    case scheduler::JobState::kFailed: return v1::JOB_STATE_FAILED;
+    case scheduler::JobState::kRunning:
+      return v1::JOB_STATE_RUNNING;
+    case scheduler::JobState::kPaused:
+      return v1::JOB_STATE_PAUSED;
+    case scheduler::JobState::kFinished:
+      return v1::JOB_STATE_FINISHED;
+    case scheduler::JobState::kCancelled:
+      return v1::JOB_STATE_CANCELLED;
+    case scheduler::JobState::kFailed:
+      return v1::JOB_STATE_FAILED;
   }
   return v1::JOB_STATE_UNSPECIFIED;
 }

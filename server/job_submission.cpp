@@ -49,8 +49,8 @@ Result<scheduler::JobSubmission> make_blobs(BlobStore& blobs, const JobFile& fil
 
 asio::awaitable<JobFile> read_job_file(Core& core, std::string yaml) {
   auto parse = [yaml = std::move(yaml)] { return scheduler::parse_job(yaml); };
-  auto parsed = std::make_shared<scheduler::ParsedJob>(
-      co_await net::run_on(core.pool(), std::move(parse)));
+  auto parsed =
+      std::make_shared<scheduler::ParsedJob>(co_await net::run_on(core.pool(), std::move(parse)));
   JobFile file;
   if (!parsed->spec) {
     file.problems = std::move(parsed->problems);

@@ -59,8 +59,7 @@ void write_http(Page& page, const net::HttpServerStats& http) {
   page.single("http_requests_total", "counter", "Requests.", number(http.requests));
   page.single("http_requests_refused_total", "counter", "Requests refused before a handler.",
               number(http.requests_refused));
-  page.single("http_connections_open", "gauge", "Open connections.",
-              number(http.connections_open));
+  page.single("http_connections_open", "gauge", "Open connections.", number(http.connections_open));
   page.single("http_connections_refused_total", "counter", "Connections over a limit.",
               number(http.connections_refused));
   page.single("http_calls_open", "gauge", "Calls under way, parked ones included.",

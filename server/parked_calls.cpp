@@ -40,9 +40,8 @@ ParkedCalls::Place::Place(ParkedCalls& calls, std::uint64_t key, std::uint64_t o
   ++calls_.count_;
   std::list<Place*>& queue = calls_.parked_[key_];
   position_ = queue.insert(queue.end(), this);
-  subscription_ = ended_->subscribe([wait = wait_, strand = calls_.strand_] {
-    asio::post(strand, [wait] { wait->wake(); });
-  });
+  subscription_ = ended_->subscribe(
+      [wait = wait_, strand = calls_.strand_] { asio::post(strand, [wait] { wait->wake(); }); });
 }
 
 ParkedCalls::Place::~Place() {

@@ -31,9 +31,9 @@ Finding look_at(const BlobStore& blobs, const Candidate& candidate) {
   const auto size = blobs.size(candidate.digest);
   if (!size) return {scheduler::Screening::kMissing, {}};
   if (*size != candidate.bytes) {
-    return {scheduler::Screening::kRefused,
-            "update is " + std::to_string(*size) + " bytes, this job's updates are " +
-                std::to_string(candidate.bytes)};
+    return {scheduler::Screening::kRefused, "update is " + std::to_string(*size) +
+                                                " bytes, this job's updates are " +
+                                                std::to_string(candidate.bytes)};
   }
   const auto file = MappedFile::open(blobs.path_of(candidate.digest), candidate.bytes);
   if (!file) return {scheduler::Screening::kMissing, {}};

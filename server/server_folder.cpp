@@ -26,8 +26,8 @@ Status fill(const ServerFolder& folder, TimePoint now) {
   MH_TRY(const AccountRow admin, accounts.create_account("admin", Role::kAdmin, now));
   MH_TRY(const AccountRow volunteers,
          accounts.create_account(std::string(Accounts::kVolunteersName), Role::kVolunteer, now));
-  MH_TRY(const NewToken token, accounts.create_token(Caller{admin, {}}, admin.id,
-                                                     std::chrono::hours(24 * 3652), now));
+  MH_TRY(const NewToken token,
+         accounts.create_token(Caller{admin, {}}, admin.id, std::chrono::hours(24 * 3652), now));
   MH_TRY(const NewInvitation invitation,
          accounts.create_invitation(volunteers.id, kFirstInvitationUses,
                                     std::chrono::hours(24 * 3652), now));

@@ -34,14 +34,17 @@ Result<std::string> to_text(const std::string& text, const char* field, std::siz
 
 Result<scheduler::Outcome> to_outcome(const v1::ResultReport& message) {
   switch (message.outcome()) {
-    case v1::OUTCOME_SUCCESS: return scheduler::Outcome::kSuccess;
-    case v1::OUTCOME_FAILED: return scheduler::Outcome::kFailed;
-    case v1::OUTCOME_RETURNED: return scheduler::Outcome::kReturned;
+    case v1::OUTCOME_SUCCESS:
+      return scheduler::Outcome::kSuccess;
+    case v1::OUTCOME_FAILED:
+      return scheduler::Outcome::kFailed;
+    case v1::OUTCOME_RETURNED:
+      return scheduler::Outcome::kReturned;
     default:
-      return fail(Errc::kInvalidArgument,
-                  "report of result " + std::to_string(message.result_id()) +
-                      ": outcome " + std::to_string(message.outcome()) +
-                      " is none of SUCCESS (1), FAILED (2), RETURNED (3)");
+      return fail(Errc::kInvalidArgument, "report of result " +
+                                              std::to_string(message.result_id()) + ": outcome " +
+                                              std::to_string(message.outcome()) +
+                                              " is none of SUCCESS (1), FAILED (2), RETURNED (3)");
   }
 }
 
@@ -60,9 +63,9 @@ Result<scheduler::Report> to_report(const v1::ResultReport& message) {
   if (!message.update_digest().empty()) {
     auto digest = Digest::from_bytes(message.update_digest());
     if (!digest) {
-      return fail(Errc::kInvalidArgument,
-                  "report of result " + std::to_string(message.result_id()) + ": update_digest: " +
-                      digest.error().message);
+      return fail(Errc::kInvalidArgument, "report of result " +
+                                              std::to_string(message.result_id()) +
+                                              ": update_digest: " + digest.error().message);
     }
     report.update_digest = *digest;
   }
@@ -76,11 +79,16 @@ Result<scheduler::Report> to_report(const v1::ResultReport& message) {
 
 v1::Verdict to_message(scheduler::Verdict verdict) {
   switch (verdict) {
-    case scheduler::Verdict::kValid: return v1::VERDICT_VALID;
-    case scheduler::Verdict::kRejected: return v1::VERDICT_REJECTED;
-    case scheduler::Verdict::kTooLate: return v1::VERDICT_TOO_LATE;
-    case scheduler::Verdict::kUnknown: return v1::VERDICT_UNKNOWN;
-    case scheduler::Verdict::kNoted: return v1::VERDICT_NOTED;
+    case scheduler::Verdict::kValid:
+      return v1::VERDICT_VALID;
+    case scheduler::Verdict::kRejected:
+      return v1::VERDICT_REJECTED;
+    case scheduler::Verdict::kTooLate:
+      return v1::VERDICT_TOO_LATE;
+    case scheduler::Verdict::kUnknown:
+      return v1::VERDICT_UNKNOWN;
+    case scheduler::Verdict::kNoted:
+      return v1::VERDICT_NOTED;
   }
   return v1::VERDICT_UNSPECIFIED;
 }
@@ -115,9 +123,9 @@ Result<scheduler::HostDescription> to_description(const v1::HostDescription& mes
   MH_TRY(description.device_model, to_text(message.device_model(), "device_model", 128));
   description.threads = message.threads() == 0 ? 1 : message.threads();
   if (description.threads > kThreadsMax) {
-    return fail(Errc::kInvalidArgument, "description.threads: " +
-                                            std::to_string(message.threads()) + ", limit is " +
-                                            std::to_string(kThreadsMax));
+    return fail(Errc::kInvalidArgument,
+                "description.threads: " + std::to_string(message.threads()) + ", limit is " +
+                    std::to_string(kThreadsMax));
   }
   return description;
 }

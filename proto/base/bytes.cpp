@@ -18,7 +18,8 @@ std::string encode(std::span<const std::byte> bytes, std::string_view alphabet, 
     std::uint32_t group = 0;
     for (std::size_t j = 0; j < 3; ++j)
       group = group << 8 | (j < count ? std::to_integer<std::uint32_t>(bytes[i + j]) : 0);
-    for (std::size_t j = 0; j < count + 1; ++j) text.push_back(alphabet[group >> (18 - 6 * j) & 63]);
+    for (std::size_t j = 0; j < count + 1; ++j)
+      text.push_back(alphabet[group >> (18 - 6 * j) & 63]);
     if (padded) text.append(3 - count, '=');
   }
   return text;

@@ -51,8 +51,8 @@ class BytesReader {
   // Errors: kOutOfRange.
   Result<std::span<const std::byte>> take(std::uint64_t count) {
     if (count > rest_.size())
-      return fail(Errc::kOutOfRange, "cut short: " + std::to_string(count) +
-                                         " bytes wanted, " + std::to_string(rest_.size()) + " left");
+      return fail(Errc::kOutOfRange, "cut short: " + std::to_string(count) + " bytes wanted, " +
+                                         std::to_string(rest_.size()) + " left");
     const auto front = rest_.first(static_cast<std::size_t>(count));
     rest_ = rest_.subspan(static_cast<std::size_t>(count));
     return front;

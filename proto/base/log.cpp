@@ -12,10 +12,14 @@ LogFormat g_format = LogFormat::kText;
 
 spdlog::level::level_enum to_spdlog(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug: return spdlog::level::debug;
-    case LogLevel::kInfo: return spdlog::level::info;
-    case LogLevel::kWarning: return spdlog::level::warn;
-    case LogLevel::kError: return spdlog::level::err;
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarning:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      return spdlog::level::err;
   }
   return spdlog::level::info;
 }
@@ -39,8 +43,8 @@ std::string as_text_line(std::string_view message, LogFields fields) {
   for (const LogField& field : fields) {
     line += ' ' + field.key + '=';
     line += needs_quotes(field.value)
-                ? nlohmann::json(field.value).dump(-1, ' ', false,
-                                                   nlohmann::json::error_handler_t::replace)
+                ? nlohmann::json(field.value)
+                      .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
                 : field.value;
   }
   return line;

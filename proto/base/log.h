@@ -19,12 +19,14 @@ struct LogField {
   LogField(std::string_view name, const char* text) : key(name), value(text) {}
   LogField(std::string_view name, const std::string& text) : key(name), value(text) {}
   template <class T>
-    requires std::integral<T> || std::floating_point<T>
-  LogField(std::string_view name, T number)
+  requires std::integral<T> || std::floating_point<T> LogField(std::string_view name, T number)
       : key(name), value(std::to_string(number)), is_number(true) {}
   template <class T>
-    requires requires(T id) { to_string(id); } && (!std::integral<T>) && (!std::floating_point<T>)
-  LogField(std::string_view name, T id) : key(name), value(to_string(id)), is_number(true) {}
+  requires requires(T id) {
+    to_string(id);
+  } &&(!std::integral<T>)&&(!std::floating_point<T>)LogField(std::string_view name, T id)
+      : key(name), value(to_string(id)), is_number(true) {
+  }
 
   std::string key;
   std::string value;

@@ -35,8 +35,7 @@ template <std::size_t N>
 std::optional<double> parse_quantity(std::string_view text, const std::array<Unit, N>& units) {
   double number = 0;
   const char* end = text.data() + text.size();
-  const auto [rest, error] =
-      std::from_chars(text.data(), end, number, std::chars_format::fixed);
+  const auto [rest, error] = std::from_chars(text.data(), end, number, std::chars_format::fixed);
   if (error != std::errc() || !(number >= 0)) return std::nullopt;
   std::string_view unit_name(rest, static_cast<std::size_t>(end - rest));
   while (unit_name.starts_with(' ')) unit_name.remove_prefix(1);

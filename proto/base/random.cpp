@@ -16,7 +16,9 @@ constexpr std::uint32_t kWeyl0 = 0x9E3779B9U;
 constexpr std::uint32_t kWeyl1 = 0xBB67AE85U;
 
 constexpr std::uint32_t low(std::uint64_t value) { return static_cast<std::uint32_t>(value); }
-constexpr std::uint32_t high(std::uint64_t value) { return static_cast<std::uint32_t>(value >> 32); }
+constexpr std::uint32_t high(std::uint64_t value) {
+  return static_cast<std::uint32_t>(value >> 32);
+}
 
 // The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
 constexpr std::uint64_t mix(std::uint64_t value) {
@@ -68,15 +70,16 @@ std::uint64_t Philox4x32::below(std::uint64_t bound) {
 }
 
 std::uint64_t derive_key(std::uint64_t seed, std::uint64_t purpose, std::uint64_t index) {
-  const auto words = philox4x32({low(index), high(index), low(purpose), high(purpose)},
-                                {low(seed), high(seed)});
+  const auto words =
+      philox4x32({low(index), high(index), low(purpose), high(purpose)}, {low(seed), high(seed)});
   return words[0] | (std::uint64_t{words[1]} << 32);
 }
 
 Permutation::Permutation(std::uint64_t size, std::uint64_t key) : size_(size) {
   MH_CHECK(size <= (std::uint64_t{1} << 62));
   while (half_bits_ < 31 && (std::uint64_t{1} << (2 * half_bits_)) < size) ++half_bits_;
-  for (std::size_t i = 0; i < round_keys_.size(); ++i) round_keys_[i] = derive_key(key, 0x5045524D, i);
+  for (std::size_t i = 0; i < round_keys_.size(); ++i)
+    round_keys_[i] = derive_key(key, 0x5045524D, i);
 }
 
 std::uint64_t Permutation::encrypt(std::uint64_t value) const {

@@ -10,22 +10,38 @@ namespace mh {
 
 std::string_view errc_name(Errc code) {
   switch (code) {
-    case Errc::kCanceled: return "canceled";
-    case Errc::kUnknown: return "unknown";
-    case Errc::kInvalidArgument: return "invalid_argument";
-    case Errc::kDeadlineExceeded: return "deadline_exceeded";
-    case Errc::kNotFound: return "not_found";
-    case Errc::kAlreadyExists: return "already_exists";
-    case Errc::kPermissionDenied: return "permission_denied";
-    case Errc::kResourceExhausted: return "resource_exhausted";
-    case Errc::kFailedPrecondition: return "failed_precondition";
-    case Errc::kAborted: return "aborted";
-    case Errc::kOutOfRange: return "out_of_range";
-    case Errc::kUnimplemented: return "unimplemented";
-    case Errc::kInternal: return "internal";
-    case Errc::kUnavailable: return "unavailable";
-    case Errc::kDataLoss: return "data_loss";
-    case Errc::kUnauthenticated: return "unauthenticated";
+    case Errc::kCanceled:
+      return "canceled";
+    case Errc::kUnknown:
+      return "unknown";
+    case Errc::kInvalidArgument:
+      return "invalid_argument";
+    case Errc::kDeadlineExceeded:
+      return "deadline_exceeded";
+    case Errc::kNotFound:
+      return "not_found";
+    case Errc::kAlreadyExists:
+      return "already_exists";
+    case Errc::kPermissionDenied:
+      return "permission_denied";
+    case Errc::kResourceExhausted:
+      return "resource_exhausted";
+    case Errc::kFailedPrecondition:
+      return "failed_precondition";
+    case Errc::kAborted:
+      return "aborted";
+    case Errc::kOutOfRange:
+      return "out_of_range";
+    case Errc::kUnimplemented:
+      return "unimplemented";
+    case Errc::kInternal:
+      return "internal";
+    case Errc::kUnavailable:
+      return "unavailable";
+    case Errc::kDataLoss:
+      return "data_loss";
+    case Errc::kUnauthenticated:
+      return "unauthenticated";
   }
   return "unknown";
 }

@@ -61,8 +61,8 @@ inline Error fail(Errc code, std::string message) { return Error{code, std::move
 
 #define MH_CONCAT_INNER(a, b) a##b
 #define MH_CONCAT(a, b) MH_CONCAT_INNER(a, b)
-#define MH_TRY_IMPL(name, declaration, leave, ...) \
-  auto name = (__VA_ARGS__);                       \
+#define MH_TRY_IMPL(name, declaration, leave, ...)      \
+  auto name = (__VA_ARGS__);                            \
   if (!name.has_value()) leave std::move(name).error(); \
   declaration = std::move(*name)
 
@@ -73,13 +73,13 @@ inline Error fail(Errc code, std::string message) { return Error{code, std::move
 #define MH_CO_TRY(declaration, ...) \
   MH_TRY_IMPL(MH_CONCAT(mh_result_, __LINE__), declaration, co_return, __VA_ARGS__)
 // For Result<void>.
-#define MH_TRY_VOID(...)                                              \
-  do {                                                                \
-    auto mh_status = (__VA_ARGS__);                                   \
-    if (!mh_status.has_value()) return std::move(mh_status).error();  \
+#define MH_TRY_VOID(...)                                             \
+  do {                                                               \
+    auto mh_status = (__VA_ARGS__);                                  \
+    if (!mh_status.has_value()) return std::move(mh_status).error(); \
   } while (false)
-#define MH_CO_TRY_VOID(...)                                              \
-  do {                                                                   \
-    auto mh_status = (__VA_ARGS__);                                      \
-    if (!mh_status.has_value()) co_return std::move(mh_status).error();  \
+#define MH_CO_TRY_VOID(...)                                             \
+  do {                                                                  \
+    auto mh_status = (__VA_ARGS__);                                     \
+    if (!mh_status.has_value()) co_return std::move(mh_status).error(); \
   } while (false)

@@ -1,6 +1,6 @@
 // The vocabulary: results, ids, digests, bytes, files.
-#include <gtest/gtest.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <sys/stat.h>
 
 #include <filesystem>

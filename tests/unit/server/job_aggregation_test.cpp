@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "proto/base/dataset_manifest.h"
+#include "proto/base/random.h"
 #include "tests/unit/server/temporary_folder.h"
 #include "trainer/update/optimizer.h"
 
@@ -122,8 +123,7 @@ class JobAggregationTest : public testing::Test {
 
 TEST_F(JobAggregationTest, GivesTheSameBitsInWhateverOrderUpdatesCome) {
   JobAggregation aggregation(blobs, job, manifest);
-  const std::vector<std::vector<std::uint64_t>> orders = {
-      {0, 1, 2}, {2, 1, 0}, {1, 0, 2}, {2}};
+  const std::vector<std::vector<std::uint64_t>> orders = {{0, 1, 2}, {2, 1, 0}, {1, 0, 2}, {2}};
   for (std::uint64_t step = 0; step < orders.size(); ++step) {
     const scheduler::StepReady ready = make_step(step);
     for (const std::uint64_t shard : orders[step]) aggregation.accept(accepted(ready, shard));

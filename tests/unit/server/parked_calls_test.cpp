@@ -35,8 +35,7 @@ class ParkedCallsTest : public testing::Test {
   }
   void park(const std::string& name, std::uint64_t key, std::shared_ptr<net::CallSignal> ended,
             bool leaves_work = false, milliseconds most = kLong, std::uint64_t owner = 1) {
-    asio::co_spawn(io, wait(name, key, owner, std::move(ended), most, leaves_work),
-                   asio::detached);
+    asio::co_spawn(io, wait(name, key, owner, std::move(ended), most, leaves_work), asio::detached);
     run();
   }
   std::string run() {

@@ -71,8 +71,7 @@ TEST(WorkMessages, RefuseNamesThatWouldSpoilATerminal) {
   description.set_name("\x1b[31mred");
   EXPECT_FALSE(to_description(description).has_value());
   description.set_name(std::string(65, 'x'));
-  EXPECT_EQ(to_description(description).error().message,
-            "description.name: 65 bytes, limit is 64");
+  EXPECT_EQ(to_description(description).error().message, "description.name: 65 bytes, limit is 64");
 }
 
 }  // namespace
