@@ -60,7 +60,7 @@ TEST(JobExamples, FashionMnistIsTheCnnPresetWrittenOut) {
   const Example example = read_example(folder() / "fashion-mnist.yaml");
   EXPECT_EQ(example.spec.model, parsed(kGoodJob).model);
   EXPECT_EQ(example.checked.plan->parameter_count, 80'202U);
-  EXPECT_EQ(example.checked.step_count, 1'407U);
+  EXPECT_EQ(example.checked.step_count, 1'875U);
   EXPECT_EQ(example.checked.workunits_per_step, 4U);
 }
 
