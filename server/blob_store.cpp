@@ -89,13 +89,6 @@ Result<BlobStore> BlobStore::open(std::filesystem::path folder) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error) return errno_error("cannot create", folder, error.value());
-  static constexpr char kHex[] = "0123456789abcdef";
-  for (int i = 0; i < 256; ++i) {
-    const std::string name = {kHex[i / 16], kHex[i % 16]};
-    if (::mkdir((folder / name).c_str(), 0755) != 0 && errno != EEXIST) {
-      return errno_error("cannot create", folder / name, errno);
-    }
-  }
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
     if (entry.path().filename().string().starts_with(kTemporaryPrefix)) {
       ::unlink(entry.path().c_str());
@@ -179,6 +172,12 @@ Result<Digest> BlobStore::put(std::string_view content) { return put(as_bytes(co
 
 Result<void> BlobStore::adopt(const std::filesystem::path& file, const Digest& digest) {
   const std::filesystem::path target = path_of(digest);
+  if (::rename(file.c_str(), target.c_str()) == 0) return fsync_dir(target.parent_path());
+  if (errno != ENOENT) return disk_error("cannot publish", target, errno);
+  // The first blob of its folder.
+  if (::mkdir(target.parent_path().c_str(), 0755) != 0 && errno != EEXIST)
+    return disk_error("cannot create", target.parent_path(), errno);
+  MH_TRY_VOID(fsync_dir(folder_));
   if (::rename(file.c_str(), target.c_str()) != 0)
     return disk_error("cannot publish", target, errno);
   return fsync_dir(target.parent_path());

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "proto/base/dataset_manifest.h"
 #include "proto/base/random.h"
 #include "tests/unit/server/temporary_folder.h"
@@ -160,18 +162,19 @@ TEST_F(JobAggregationTest, ForgetsUpdatesThatAreNotThoseOfTheStep) {
 TEST_F(JobAggregationTest, TakesAStepOnceThoughItIsPublishedTwice) {
   JobAggregation aggregation(blobs, job, manifest);
   const scheduler::StepReady ready = make_step(0);
-  // The folder of blobs takes no new file for a while.
-  const auto aside = folder.path().string() + "-aside";
-  std::filesystem::create_directory(aside);
   for (std::uint64_t shard = 0; shard < kShards; ++shard)
     aggregation.accept(accepted(ready, shard));
   const Digest expected = expect_step(0);
+  // A file where the folder of the new parameters must be: nothing can be published there.
   const auto target = blobs.path_of(expected).parent_path();
-  std::filesystem::rename(target, aside + "/x");
+  const auto aside = folder.path() / "aside";
+  const bool was_there = std::filesystem::exists(target);
+  if (was_there) std::filesystem::rename(target, aside);
+  std::ofstream(target).put('x');
   const auto failed = aggregation.complete(ready);
   EXPECT_FALSE(failed.has_value());
-  std::filesystem::rename(aside + "/x", target);
-  std::filesystem::remove_all(aside);
+  std::filesystem::remove(target);
+  if (was_there) std::filesystem::rename(aside, target);
   const auto output = aggregation.complete(ready);
   ASSERT_TRUE(output.has_value()) << output.error().message;
   EXPECT_EQ(output->parameters_digest, expected);
