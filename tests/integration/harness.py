@@ -192,19 +192,20 @@ class Cluster:
         return json.loads(out) if as_json and expect == 0 else (out, err)
 
     def call(self, method, message, token=None, expect=200):
-        """One RPC as curl would do it: JSON over POST. Returns the parsed reply."""
+        """One RPC as curl would do it: JSON over POST. Returns the parsed reply, else its text."""
         request = urllib.request.Request(
             f"{self.url}/manyhands.v1.{method}", data=json.dumps(message).encode(),
             headers={"Content-Type": "application/json",
                      "Authorization": f"Bearer {token if token is not None else self.token()}"})
         try:
             with urllib.request.urlopen(request, timeout=40) as reply:
-                status, body = reply.status, reply.read()
+                status, headers, body = reply.status, reply.headers, reply.read()
         except urllib.error.HTTPError as error:
-            status, body = error.code, error.read()
+            status, headers, body = error.code, error.headers, error.read()
         if status != expect:
             raise AssertionError(f"{method}: HTTP {status}, expected {expect}: {body[:500]!r}")
-        return json.loads(body)
+        is_json = headers.get("Content-Type", "").startswith("application/json")
+        return json.loads(body) if is_json else body.decode()
 
     # --- volunteers -------------------------------------------------------------------------
 
