@@ -78,6 +78,12 @@ std::variant<SettingValue, std::string> read_choice(const YamlNode& node, const 
                         near.empty() ? "" : "; did you mean '" + std::string(near) + "'?");
 }
 
+/// excerpt() without its quotes, for paths.
+std::string plain_excerpt(std::string_view text) {
+  const std::string quoted = excerpt(text);
+  return quoted.substr(1, quoted.size() - 2);
+}
+
 bool is_name(std::string_view text) {
   const auto is_word = [](char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
@@ -150,7 +156,7 @@ void Section::report_duplicates() {
   for (const YamlNode& key : node_->keys) {
     const auto [first, is_new] = lines.emplace(key.text, key.place.line);
     if (is_new) continue;
-    state_.add(key.place, path_of(excerpt(key.text)),
+    state_.add(key.place, path_of(plain_excerpt(key.text)),
                "stands here twice; the first is in line " + std::to_string(first->second));
   }
 }
@@ -251,9 +257,10 @@ void Section::finish() {
   if (node_ == nullptr) return;
   for (const YamlNode& key : node_->keys) {
     if (std::find(known_.begin(), known_.end(), key.text) != known_.end()) continue;
-    const std::string shown = excerpt(key.text);
-    state_.add(key.place, path_of(std::string_view(shown).substr(1, shown.size() - 2)),
-               "unknown key " + shown + model::did_you_mean(key.text, known_));
+    state_.add(
+        key.place, path_of(plain_excerpt(key.text)),
+        "unknown key " + excerpt(key.text) +
+            (known_.empty() ? "; nothing can be set here" : model::did_you_mean(key.text, known_)));
   }
 }
 

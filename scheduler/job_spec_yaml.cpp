@@ -76,19 +76,22 @@ class TreeBuilder final : public YAML::EventHandler {
       refuse(mark, "the file has more than " + model::grouped(kJobNodeCountMax) +
                        " keys and values, which is the limit");
     }
+    Place place = place_of(mark);
     YamlNode* slot = &root_;
     if (!open_.empty()) {
       YamlNode& parent = *open_.back();
-      const bool is_key =
-          parent.type == YamlNode::Type::kMap && parent.keys.size() == parent.items.size();
+      const bool is_map = parent.type == YamlNode::Type::kMap;
+      const bool is_key = is_map && parent.keys.size() == parent.items.size();
       if (is_key && type != YamlNode::Type::kScalar) {
-        refuse(mark, "a key must be a word; brackets or braces need quotes here");
+        refuse(mark,
+               "a key must be a word, not a list or a group; is a bracket or brace left open?");
       }
-      auto& siblings = is_key ? parent.keys : parent.items;
-      slot = &siblings.emplace_back();
+      // yaml-cpp sees a missing value only at the next key, which is another line.
+      if (is_map && !is_key && type == YamlNode::Type::kNull) place = parent.keys.back().place;
+      slot = &(is_key ? parent.keys : parent.items).emplace_back();
     }
     slot->type = type;
-    slot->place = place_of(mark);
+    slot->place = place;
     last_mark_ = mark;
     return *slot;
   }

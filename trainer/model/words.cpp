@@ -8,6 +8,9 @@
 namespace mh::model {
 namespace {
 
+/// Shorter beginnings of words say too little.
+constexpr std::size_t kPrefixBytesMin = 3;
+
 char lower(char letter) {
   return letter >= 'A' && letter <= 'Z' ? static_cast<char>(letter - 'A' + 'a') : letter;
 }
@@ -44,7 +47,11 @@ std::string_view nearest_word(std::string_view word, std::span<const std::string
     least = distance;
     nearest = candidate;
   }
-  return nearest;
+  if (!nearest.empty() || word.size() < kPrefixBytesMin) return nearest;
+  for (const std::string_view candidate : candidates) {
+    if (candidate.starts_with(word)) return candidate;
+  }
+  return {};
 }
 
 std::string joined(std::span<const std::string_view> words) {

@@ -9,8 +9,8 @@
 namespace mh::model {
 
 /// The candidate nearest to `word` by edit distance (insert, delete, replace, swap of neighbours;
-/// case is ignored), or empty when none is near: more than a third of the letters differ. The first
-/// of equals.
+/// case is ignored). When none is near (more than a third of the letters differ), the candidate
+/// that begins with `word` ("every" for every_steps), else nothing. The first of equals.
 std::string_view nearest_word(std::string_view word, std::span<const std::string_view> candidates);
 
 /// "; did you mean 'x'?" or, with nothing near, "; allowed: a, b, c" (empty without candidates).
