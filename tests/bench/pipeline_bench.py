@@ -6,7 +6,7 @@
 a  samples/s of the system with 2 volunteers, against two bare trainers side by side; in turns
 b  milliseconds the system adds to a step whose compute is negligible, 80 k and 1.7 M parameters
 c  bytes on the wire per step, up and down, in (b)'s runs
-d  samples/s of the trainer against a plain LibTorch loop, in turns within one process
+d  samples/s of the trainer against a plain LibTorch loop, in turns, each turn a process of its own
 
 Real programs, Fashion-MNIST, loopback, one thread a trainer. Run it on a quiet machine.
 """

@@ -1,5 +1,5 @@
 // embedding: row number x of a table, for each index x. Indices are checked where samples are read
-// (batch.cpp), because an index out of range on CUDA would end the process.
+// (sample_reader), because an index out of range on CUDA would end the process.
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/embedding_dense_backward.h>
 
