@@ -106,7 +106,9 @@ Status App::Parts::open_core() {
   MH_TRY(lock, lock_server_folder(folder));
   MH_TRY(BlobStore blob_store, BlobStore::open(folder.blobs()));
   blobs = std::make_unique<BlobStore>(std::move(blob_store));
-  MH_TRY(uploads, UploadStore::open(folder.uploads(), *blobs, UploadLimits{}, clock.now()));
+  UploadLimits limits;
+  limits.publishes_fresh = is_host_owner;
+  MH_TRY(uploads, UploadStore::open(folder.uploads(), *blobs, limits, clock.now()));
   MH_TRY(store, SqliteStore::open(folder.database()));
   MH_TRY(ServerSnapshot snapshot, store->load());
   MH_TRY(std::vector<ManifestPtr> manifests, read_manifests(*blobs, snapshot.datasets));

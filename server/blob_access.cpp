@@ -24,7 +24,7 @@ asio::awaitable<Result<std::string>> authorise_upload(Core& core, std::string to
   return run_on_strand<std::string>(core.strand(), find_owner(core, std::move(token)));
 }
 
-bool is_host_owner(const std::string& owner) { return owner.starts_with(kHostPrefix); }
+bool is_host_owner(std::string_view owner) { return owner.starts_with(kHostPrefix); }
 
 void count_download(Core& core, std::string token, const Digest& blob, std::uint64_t bytes) {
   if (token.empty() || bytes == 0) return;

@@ -4,6 +4,7 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <string>
+#include <string_view>
 
 #include "proto/base/result.h"
 #include "proto/base/sha256.h"
@@ -16,7 +17,7 @@ namespace mh::server {
 asio::awaitable<Result<std::string>> authorise_upload(Core& core, std::string token);
 
 // True for an owner that is a host.
-bool is_host_owner(const std::string& owner);
+bool is_host_owner(std::string_view owner);
 
 // Counts a download for the host whose secret came with it, if any. May be called on any thread.
 void count_download(Core& core, std::string token, const Digest& blob, std::uint64_t bytes);

@@ -8,7 +8,10 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <map>
+#include <mutex>
 #include <string>
+#include <unordered_set>
 #include <utility>
 
 #include "proto/base/bytes.h"
@@ -18,6 +21,10 @@ namespace {
 
 constexpr std::size_t kPieceBytes = 256 * 1024;
 constexpr std::string_view kTemporaryPrefix = "tmp-";
+// Spare files: smaller ones are not worth it, larger ones would hold too much of the disk.
+constexpr std::uint64_t kSpareBytesMin = 64 * 1024;
+constexpr std::uint64_t kSpareBytesMax = 256ull * 1024 * 1024;
+constexpr std::size_t kSpareCountMax = 32;
 
 std::string next_temporary_name() {
   static std::atomic<std::uint64_t> counter{0};
@@ -41,7 +48,24 @@ class TemporaryFile {
   std::filesystem::path path_;
 };
 
+// True if nobody has the file open or mapped: the kernel grants a write lease only then.
+bool is_unused(int descriptor) {
+  if (::fcntl(descriptor, F_SETLEASE, F_WRLCK) != 0) return false;
+  return ::fcntl(descriptor, F_SETLEASE, F_UNLCK) == 0;
+}
+
 }  // namespace
+
+struct BlobStore::Books {
+  std::mutex mutex;
+  // Guarded by mutex.
+  std::unordered_set<Digest> fresh;
+  std::multimap<std::uint64_t, std::filesystem::path> spares;
+  std::uint64_t spare_bytes = 0;
+};
+
+BlobStore::BlobStore(std::filesystem::path folder)
+    : folder_(std::move(folder)), books_(std::make_shared<Books>()) {}
 
 Error disk_error(std::string_view doing, const std::filesystem::path& path, int error_number) {
   Error error = errno_error(doing, path, error_number);
@@ -87,7 +111,7 @@ Result<void> read_fully(int descriptor, std::uint64_t offset, std::span<std::byt
 
 Result<BlobStore> BlobStore::open(std::filesystem::path folder) {
   std::error_code error;
-  std::filesystem::create_directories(folder, error);
+  std::filesystem::create_directories(folder / "fresh", error);
   if (error) return errno_error("cannot create", folder, error.value());
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
     if (entry.path().filename().string().starts_with(kTemporaryPrefix)) {
@@ -95,12 +119,46 @@ Result<BlobStore> BlobStore::open(std::filesystem::path folder) {
     }
   }
   MH_TRY_VOID(fsync_dir(folder));
-  return BlobStore(std::move(folder));
+  BlobStore store(std::move(folder));
+  MH_TRY_VOID(store.take_up_fresh());
+  return store;
+}
+
+// What a killed server left is right; what a power failure left may be anything.
+Result<void> BlobStore::take_up_fresh() {
+  std::error_code error;
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_ / "fresh", error))
+    files.push_back(entry.path());
+  if (error) return errno_error("cannot list", folder_ / "fresh", error.value());
+  for (const std::filesystem::path& path : files) {
+    const auto digest = Digest::from_hex(path.filename().string());
+    const auto file = MappedFile::open(path);
+    if (digest && file && sha256(file->bytes()) == *digest) {
+      books_->fresh.insert(*digest);
+    } else {
+      ::unlink(path.c_str());
+    }
+  }
+  return {};
+}
+
+std::filesystem::path BlobStore::place_of(const Digest& digest) const {
+  const std::string hex = digest.hex();
+  return folder_ / hex.substr(0, 2) / hex;
+}
+
+std::filesystem::path BlobStore::fresh_place_of(const Digest& digest) const {
+  return folder_ / "fresh" / digest.hex();
+}
+
+bool BlobStore::is_fresh(const Digest& digest) const {
+  const std::lock_guard lock(books_->mutex);
+  return books_->fresh.contains(digest);
 }
 
 std::filesystem::path BlobStore::path_of(const Digest& digest) const {
-  const std::string hex = digest.hex();
-  return folder_ / hex.substr(0, 2) / hex;
+  return is_fresh(digest) ? fresh_place_of(digest) : place_of(digest);
 }
 
 bool BlobStore::contains(const Digest& digest) const {
@@ -108,7 +166,8 @@ bool BlobStore::contains(const Digest& digest) const {
 }
 
 Result<void> BlobStore::settle(const Digest& digest) const {
-  return fsync_dir(path_of(digest).parent_path());
+  if (is_fresh(digest)) return {};
+  return fsync_dir(place_of(digest).parent_path());
 }
 
 Result<std::uint64_t> BlobStore::size(const Digest& digest) const {
@@ -120,9 +179,14 @@ Result<std::uint64_t> BlobStore::size(const Digest& digest) const {
 }
 
 Result<OpenBlob> BlobStore::open_blob(const Digest& digest) const {
-  const std::filesystem::path path = path_of(digest);
+  std::filesystem::path path = path_of(digest);
   OpenBlob blob;
   blob.file = UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!blob.file.is_open() && errno == ENOENT) {
+    // It may have become durable between the two lines.
+    path = path_of(digest);
+    blob.file = UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  }
   struct stat status {};
   if (!blob.file.is_open() || ::fstat(blob.file.get(), &status) != 0) {
     if (errno == ENOENT) {
@@ -147,9 +211,20 @@ Result<std::vector<std::byte>> BlobStore::read(const Digest& digest,
   return content;
 }
 
+Result<MappedFile> BlobStore::map(const Digest& digest, std::uint64_t bytes_max) const {
+  const std::filesystem::path path = path_of(digest);
+  auto file = MappedFile::open(path, bytes_max);
+  if (!file && file.error().code == Errc::kNotFound && path_of(digest) != path)
+    file = MappedFile::open(path_of(digest), bytes_max);
+  return file;
+}
+
 Result<Digest> BlobStore::put(std::span<const std::byte> content) {
-  TemporaryFile temporary(folder_ / next_temporary_name());
-  UniqueFd file(::open(temporary.path().c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  auto spare = take_spare(content.size());
+  TemporaryFile temporary(spare ? spare->second : folder_ / next_temporary_name());
+  UniqueFd file = spare ? std::move(spare->first)
+                        : UniqueFd(::open(temporary.path().c_str(),
+                                          O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (!file.is_open()) return disk_error("cannot create", temporary.path(), errno);
   Sha256 hash;
   for (std::size_t offset = 0; offset < content.size(); offset += kPieceBytes) {
@@ -159,7 +234,7 @@ Result<Digest> BlobStore::put(std::span<const std::byte> content) {
   }
   const Digest digest = hash.finish();
   if (contains(digest)) {
-    MH_TRY_VOID(settle(digest));
+    MH_TRY_VOID(is_fresh(digest) ? make_durable(digest) : settle(digest));
     return digest;
   }
   if (::fsync(file.get()) != 0) return disk_error("cannot fsync", temporary.path(), errno);
@@ -171,8 +246,13 @@ Result<Digest> BlobStore::put(std::span<const std::byte> content) {
 Result<Digest> BlobStore::put(std::string_view content) { return put(as_bytes(content)); }
 
 Result<void> BlobStore::adopt(const std::filesystem::path& file, const Digest& digest) {
-  const std::filesystem::path target = path_of(digest);
-  if (::rename(file.c_str(), target.c_str()) == 0) return fsync_dir(target.parent_path());
+  MH_TRY_VOID(move_into_place(file, digest));
+  return fsync_dir(place_of(digest).parent_path());
+}
+
+Result<void> BlobStore::move_into_place(const std::filesystem::path& file, const Digest& digest) {
+  const std::filesystem::path target = place_of(digest);
+  if (::rename(file.c_str(), target.c_str()) == 0) return {};
   if (errno != ENOENT) return disk_error("cannot publish", target, errno);
   // The first blob of its folder.
   if (::mkdir(target.parent_path().c_str(), 0755) != 0 && errno != EEXIST)
@@ -180,15 +260,85 @@ Result<void> BlobStore::adopt(const std::filesystem::path& file, const Digest& d
   MH_TRY_VOID(fsync_dir(folder_));
   if (::rename(file.c_str(), target.c_str()) != 0)
     return disk_error("cannot publish", target, errno);
-  return fsync_dir(target.parent_path());
+  return {};
+}
+
+Result<void> BlobStore::adopt_fresh(const std::filesystem::path& file, const Digest& digest) {
+  const std::filesystem::path target = fresh_place_of(digest);
+  const std::lock_guard lock(books_->mutex);
+  if (!books_->fresh.contains(digest) && ::access(place_of(digest).c_str(), R_OK) == 0) {
+    ::unlink(file.c_str());
+    return {};
+  }
+  if (::rename(file.c_str(), target.c_str()) != 0)
+    return disk_error("cannot publish", target, errno);
+  books_->fresh.insert(digest);
+  return {};
+}
+
+Result<void> BlobStore::make_durable(const Digest& digest) {
+  if (!is_fresh(digest)) return {};
+  const std::filesystem::path path = fresh_place_of(digest);
+  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.is_open()) {
+    if (!is_fresh(digest)) return {};
+    return disk_error("cannot open", path, errno);
+  }
+  if (::fsync(file.get()) != 0) return disk_error("cannot fsync", path, errno);
+  {
+    const std::lock_guard lock(books_->mutex);
+    if (!books_->fresh.contains(digest))
+      return fail(Errc::kNotFound, "blob " + digest.hex() + " was released meanwhile");
+    MH_TRY_VOID(move_into_place(path, digest));
+    books_->fresh.erase(digest);
+  }
+  return fsync_dir(place_of(digest).parent_path());
 }
 
 std::optional<std::filesystem::path> BlobStore::take_out(const Digest& digest) {
   std::filesystem::path aside = folder_ / next_temporary_name();
-  if (::rename(path_of(digest).c_str(), aside.c_str()) != 0) return std::nullopt;
+  const std::lock_guard lock(books_->mutex);
+  const bool was_fresh = books_->fresh.erase(digest) > 0;
+  const std::filesystem::path path = was_fresh ? fresh_place_of(digest) : place_of(digest);
+  if (::rename(path.c_str(), aside.c_str()) != 0) return std::nullopt;
   return aside;
 }
 
-void BlobStore::remove(const Digest& digest) { ::unlink(path_of(digest).c_str()); }
+void BlobStore::recycle(const std::filesystem::path& file) {
+  struct stat status {};
+  const bool is_there = ::stat(file.c_str(), &status) == 0;
+  const auto bytes = static_cast<std::uint64_t>(is_there ? status.st_size : 0);
+  if (bytes >= kSpareBytesMin) {
+    const std::lock_guard lock(books_->mutex);
+    if (books_->spares.size() < kSpareCountMax && books_->spare_bytes + bytes <= kSpareBytesMax) {
+      books_->spares.emplace(bytes, file);
+      books_->spare_bytes += bytes;
+      return;
+    }
+  }
+  ::unlink(file.c_str());
+}
+
+std::optional<std::pair<UniqueFd, std::filesystem::path>> BlobStore::take_spare(
+    std::uint64_t bytes) {
+  std::filesystem::path path;
+  {
+    const std::lock_guard lock(books_->mutex);
+    const auto found = books_->spares.find(bytes);
+    if (found == books_->spares.end()) return std::nullopt;
+    path = found->second;
+    books_->spare_bytes -= bytes;
+    books_->spares.erase(found);
+  }
+  UniqueFd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  // Somebody may still be sending what it was; then it is of no use.
+  if (file.is_open() && is_unused(file.get())) return std::pair(std::move(file), std::move(path));
+  ::unlink(path.c_str());
+  return std::nullopt;
+}
+
+void BlobStore::remove(const Digest& digest) {
+  if (const auto file = take_out(digest)) ::unlink(file->c_str());
+}
 
 }  // namespace mh::server

@@ -1,5 +1,13 @@
-// Blobs by SHA-256 on disk: DIR/ab/<hex>. A blob appears whole or not at all (temporary name,
+// Blobs by SHA-256 on disk: DIR/ab/<hex>. A blob appears there whole or not at all (temporary name,
 // fsync, rename, fsync of the folder), and its name is its content, so a file that exists is right.
+//
+// Fresh blobs lie in DIR/fresh/<hex> instead: whole and readable like others, but not yet safe from
+// a power failure. make_durable() moves them to their place. *Rationale:* an update is needed for
+// some milliseconds; if its step is published by then, nobody has to wait for the disk on its
+// account (server/commit_queue.h). A start takes up the fresh blobs whose bytes are right.
+//
+// Files that are no longer needed may be given back by recycle(): their blocks are overwritten by
+// the next blob of the same size, which halves the time of its fsync.
 // Used by uploads, the aggregation runner, the job and data set services and GET /blob.
 // Threads: every member may be called from any thread; all of them may block on the disk.
 #pragma once
@@ -7,9 +15,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "proto/base/file.h"
@@ -49,19 +59,40 @@ class BlobStore {
   // has computed. After an error `file` may have been taken over all the same: look whether it is
   // still there.
   Result<void> adopt(const std::filesystem::path& file, const Digest& digest);
+  // The same for a finished file that is not fsynced: a fresh blob.
+  Result<void> adopt_fresh(const std::filesystem::path& file, const Digest& digest);
+  bool is_fresh(const Digest& digest) const;
+  // After it a blob is safe from a power failure; nothing to do for one that is not fresh.
+  // Errors: kNotFound (taken out meanwhile), kResourceExhausted, kInternal.
+  Result<void> make_durable(const Digest& digest);
+  // Maps a whole blob. Errors: kNotFound, kResourceExhausted (more than bytes_max).
+  Result<MappedFile> map(const Digest& digest, std::uint64_t bytes_max = UINT64_MAX) const;
   // Takes a blob out of its place and returns where it lies now, to be deleted by the caller; none
   // if there is no such blob. Fast: a rename.
   std::optional<std::filesystem::path> take_out(const Digest& digest);
+  // Takes over a file from take_out(): kept for its blocks if few are, else deleted.
+  void recycle(const std::filesystem::path& file);
   // Removes a blob; one that is not there is no error. Readers that opened it keep their copy.
   void remove(const Digest& digest);
 
+  // Where it lies now; make_durable() and take_out() move it.
   std::filesystem::path path_of(const Digest& digest) const;
   const std::filesystem::path& folder() const { return folder_; }
 
  private:
-  explicit BlobStore(std::filesystem::path folder) : folder_(std::move(folder)) {}
+  struct Books;
+  explicit BlobStore(std::filesystem::path folder);
+
+  std::filesystem::path place_of(const Digest& digest) const;
+  std::filesystem::path fresh_place_of(const Digest& digest) const;
+  Result<void> move_into_place(const std::filesystem::path& file, const Digest& digest);
+  Result<void> take_up_fresh();
+  // A spare file of exactly this size, opened for writing, and its path.
+  std::optional<std::pair<UniqueFd, std::filesystem::path>> take_spare(std::uint64_t bytes);
 
   std::filesystem::path folder_;
+  // Fresh blobs and spare files, behind a leaf mutex; apart so that a BlobStore can be moved.
+  std::shared_ptr<Books> books_;
 };
 
 // errno_error(), which tells of a full disk what to do about it.

@@ -36,6 +36,7 @@ Core::Core(const CoreParts& parts, ServerSnapshot snapshot, std::vector<Manifest
                    [this](JobId job, std::uint64_t step, scheduler::StepOutput output) {
                      step_done(job, step, std::move(output));
                    }),
+      commits_(parts.store, parts.blobs, parts.strand, parts.pool),
       timer_(parts.strand) {
   MH_CHECK(snapshot.datasets.size() == manifests.size());
   for (std::size_t i = 0; i < manifests.size(); ++i) {
@@ -61,22 +62,37 @@ void Core::stop() {
 }
 
 asio::awaitable<void> Core::commit(Transaction transaction) {
-  if (is_empty(transaction) && commits_in_flight_ == 0) co_return;
-  ++commits_in_flight_;
-  auto initiate = [this](auto handler, Transaction rows) {
+  if (is_empty(transaction) && commits_.in_flight() == 0) co_return;
+  QueuedTransition transition;
+  transition.transaction = std::move(transaction);
+  co_await commit_transition(std::move(transition));
+}
+
+asio::awaitable<void> Core::commit_transition(QueuedTransition transition) {
+  auto initiate = [this](auto handler, QueuedTransition queued) {
     // Handlers are move-only; std::function wants copies.
     auto shared = std::make_shared<decltype(handler)>(std::move(handler));
-    auto committed = [shared, strand = parts_.strand] {
-      asio::post(strand, [shared] {
-        auto resume = std::move(*shared);
-        std::move(resume)();
-      });
+    auto committed = [shared] {
+      auto resume = std::move(*shared);
+      std::move(resume)();
     };
-    parts_.store.commit(std::move(rows), std::move(committed));
+    commits_.push(std::move(queued), std::move(committed));
   };
   co_await asio::async_initiate<const asio::use_awaitable_t<>&, void()>(
-      initiate, asio::use_awaitable, std::move(transaction));
-  --commits_in_flight_;
+      initiate, asio::use_awaitable, std::move(transition));
+}
+
+QueuedTransition Core::transition_of(Transaction transaction,
+                                     const scheduler::Effects& effects) const {
+  QueuedTransition transition;
+  transition.transaction = std::move(transaction);
+  for (const scheduler::UpdateAccepted& update : effects.updates_accepted)
+    transition.updates.push_back(update.update_digest);
+  for (const scheduler::StepReady& step : effects.steps_ready) {
+    transition.aggregating.insert(transition.aggregating.end(), step.update_digests.begin(),
+                                  step.update_digests.end());
+  }
+  return transition;
 }
 
 void Core::follow_timer(std::optional<TimePoint> wake_at) {
@@ -97,23 +113,20 @@ void Core::tick() {
   settle_alone(coordinator_.tick(now()));
 }
 
-void Core::settle_alone(scheduler::Decision<scheduler::Nothing> decision) {
+void Core::settle_alone(scheduler::Decision<scheduler::Nothing> decision,
+                        std::vector<Digest> consumed) {
   follow_timer(decision.wake_at);
   begin_effects(decision.effects);
-  if (decision.changes.is_empty() && commits_in_flight_ == 0) {
+  if (decision.changes.is_empty() && commits_.in_flight() == 0) {
     finish_effects(std::move(decision.effects));
     return;
   }
   Transaction transaction;
   transaction.changes = std::move(decision.changes);
-  ++commits_in_flight_;
-  auto finish = [this, effects = std::move(decision.effects)]() mutable {
-    --commits_in_flight_;
-    finish_effects(std::move(effects));
-  };
-  parts_.store.commit(std::move(transaction), [strand = parts_.strand, finish]() mutable {
-    asio::post(strand, std::move(finish));
-  });
+  QueuedTransition transition = transition_of(std::move(transaction), decision.effects);
+  transition.consumed = std::move(consumed);
+  auto finish = [this, effects = std::move(decision.effects)] { finish_effects(effects); };
+  commits_.push(std::move(transition), std::move(finish));
 }
 
 void Core::begin_effects(const scheduler::Effects& effects) {
@@ -121,11 +134,17 @@ void Core::begin_effects(const scheduler::Effects& effects) {
   for (const scheduler::UpdateAccepted& update : effects.updates_accepted) {
     aggregation_.update_accepted(update);
   }
-  for (const scheduler::StepReady& step : effects.steps_ready) aggregation_.step_ready(step);
+  for (const scheduler::StepReady& step : effects.steps_ready) {
+    aggregating_[step.job] = step.update_digests;
+    aggregation_.step_ready(step);
+  }
 }
 
 void Core::finish_effects(scheduler::Effects effects) {
-  for (const JobId job : effects.jobs_ended) aggregation_.forget(job);
+  for (const JobId job : effects.jobs_ended) {
+    aggregation_.forget(job);
+    aggregating_.erase(job);
+  }
   for (const JobId job : effects.jobs_changed) parked_.wake_all(job.value());
   if (effects.is_work_available) parked_.wake_first(kWorkKey);
   release_blobs(std::move(effects.blobs_unreferenced));
@@ -154,7 +173,9 @@ void Core::step_done(JobId job, std::uint64_t step, scheduler::StepOutput output
     }
     return;
   }
-  settle_alone(coordinator_.step_completed(job, step, output, now()));
+  std::vector<Digest> consumed = std::move(aggregating_[job]);
+  aggregating_.erase(job);
+  settle_alone(coordinator_.step_completed(job, step, output, now()), std::move(consumed));
 }
 
 asio::awaitable<Result<JobModelPtr>> Core::job_model(JobId job) {
@@ -198,9 +219,8 @@ void Core::sweep() {
     if (is_blob_needed(blob)) continue;
     if (auto file = parts_.blobs.take_out(blob)) taken.push_back(*std::move(file));
   }
-  asio::post(parts_.pool, [taken = std::move(taken)] {
-    std::error_code ignored;
-    for (const auto& file : taken) std::filesystem::remove(file, ignored);
+  asio::post(parts_.pool, [&blobs = parts_.blobs, taken = std::move(taken)] {
+    for (const auto& file : taken) blobs.recycle(file);
   });
   is_sweeping_ = !unneeded_.empty();
   if (is_sweeping_) asio::post(parts_.strand, [this] { sweep(); });

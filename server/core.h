@@ -10,8 +10,8 @@
 //    decisions. settle() hands the rows to the store before it first waits.
 // 2. What leaves the process (replies, woken calls, deleted blobs) waits for the commit. The
 //    aggregation of an accepted update does not: its only outcome is a blob, and the row that names
-//    it is committed later than the row of the update. *Rationale:* one wait for the disk less in
-//    every step.
+//    it is committed with or after the row of the update (commit_queue.h). *Rationale:* one wait
+//    for the disk less in every step.
 // 3. Replies that only read wait for the commits under way (settled()). *Rationale:* nobody may see
 //    what a crash could still take back.
 // 4. A blob is deleted only after another look on the strand whether anybody needs it, in the same
@@ -24,6 +24,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -33,6 +34,7 @@
 #include "server/accounts.h"
 #include "server/aggregation_runner.h"
 #include "server/blob_store.h"
+#include "server/commit_queue.h"
 #include "server/datasets.h"
 #include "server/host_uploads.h"
 #include "server/job_models.h"
@@ -92,7 +94,12 @@ class Core {
     extra.changes = std::move(decision.changes);
     follow_timer(decision.wake_at);
     begin_effects(decision.effects);
-    co_await commit(std::move(extra));
+    if (decision.effects.updates_accepted.empty()) {
+      co_await commit(std::move(extra));
+    } else {
+      QueuedTransition transition = transition_of(std::move(extra), decision.effects);
+      co_await commit_transition(std::move(transition));
+    }
     finish_effects(std::move(decision.effects));
     co_return std::move(decision.reply);
   }
@@ -118,7 +125,10 @@ class Core {
   void tick();
   void sweep();
   // settle() for decisions that no call waits for.
-  void settle_alone(scheduler::Decision<scheduler::Nothing> decision);
+  void settle_alone(scheduler::Decision<scheduler::Nothing> decision,
+                    std::vector<Digest> consumed = {});
+  asio::awaitable<void> commit_transition(QueuedTransition transition);
+  QueuedTransition transition_of(Transaction transaction, const scheduler::Effects& effects) const;
 
   const CoreParts parts_;
   const std::string server_id_;
@@ -129,9 +139,11 @@ class Core {
   ParkedCalls parked_;
   JobModels models_;
   AggregationRunner aggregation_;
+  CommitQueue commits_;
+  // Updates of the step that a job's aggregation is making.
+  std::map<JobId, std::vector<Digest>> aggregating_;
   asio::steady_timer timer_;
   std::optional<TimePoint> wake_at_;
-  std::uint64_t commits_in_flight_ = 0;
   std::deque<Digest> exports_;
   std::deque<Digest> unneeded_;
   bool is_sweeping_ = false;

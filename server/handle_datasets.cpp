@@ -50,13 +50,14 @@ v1::Dataset to_message(const Dataset& dataset) {
 }
 
 // Reads a manifest that was uploaded and looks for its chunks, each with its size.
-Result<ManifestPtr> read_whole_dataset(const BlobStore& blobs, const Digest& manifest_digest) {
+Result<ManifestPtr> read_whole_dataset(BlobStore& blobs, const Digest& manifest_digest) {
   const auto bytes = blobs.read(manifest_digest, kManifestBytesMax);
   if (!bytes) {
     if (bytes.error().code != Errc::kNotFound) return bytes.error();
     return fail(Errc::kFailedPrecondition,
                 "manifest " + manifest_digest.hex() + " is not on this server: upload it first");
   }
+  MH_TRY_VOID(blobs.make_durable(manifest_digest));
   auto manifest = parse_manifest(as_text(*bytes));
   if (!manifest) return fail(Errc::kInvalidArgument, "manifest: " + manifest.error().message);
   for (const auto& [name, split] : manifest->splits) {
@@ -72,6 +73,7 @@ Result<ManifestPtr> read_whole_dataset(const BlobStore& blobs, const Digest& man
                                                 " bytes, the manifest says " +
                                                 std::to_string(chunk.bytes));
       }
+      MH_TRY_VOID(blobs.make_durable(chunk.digest));
     }
   }
   return std::make_shared<const DatasetManifest>(*std::move(manifest));

@@ -72,7 +72,7 @@ struct ExportedModel {
 
 Result<ExportedModel> export_model(BlobStore& blobs, const JobModel& model,
                                    const scheduler::ModelView& view) {
-  MH_TRY(const MappedFile file, MappedFile::open(blobs.path_of(view.parameters_digest)));
+  MH_TRY(const MappedFile file, blobs.map(view.parameters_digest));
   MH_TRY(const update::PackView pack,
          update::view_pack(file.bytes(), update::PackKind::kParameters, model.plan().layout_digest,
                            model.plan().parameter_count));

@@ -15,7 +15,7 @@ namespace {
 // Reads a pack into the buffer that is to hold it.
 Status read_pack(const BlobStore& blobs, const Digest& digest, PackBuffer& buffer) {
   const update::PackHeader& expected = buffer.header();
-  MH_TRY(const MappedFile file, MappedFile::open(blobs.path_of(digest)));
+  MH_TRY(const MappedFile file, blobs.map(digest));
   MH_TRY(const update::PackView pack,
          update::view_pack(file.bytes(), expected.kind, expected.layout_digest,
                            expected.element_count));
@@ -70,7 +70,7 @@ void JobAggregation::restart_sum(std::uint64_t step) {
 }
 
 Status JobAggregation::add_update(std::uint64_t shard, const Digest& digest, std::uint64_t step) {
-  MH_TRY(const MappedFile file, MappedFile::open(blobs_.path_of(digest)));
+  MH_TRY(const MappedFile file, blobs_.map(digest));
   MH_TRY(const update::PackView pack,
          update::view_pack(file.bytes(), update::PackKind::kGradientSum,
                            model_->plan().layout_digest, model_->plan().parameter_count));

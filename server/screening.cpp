@@ -35,7 +35,7 @@ Finding look_at(const BlobStore& blobs, const Candidate& candidate) {
                                                 " bytes, this job's updates are " +
                                                 std::to_string(candidate.bytes)};
   }
-  const auto file = MappedFile::open(blobs.path_of(candidate.digest), candidate.bytes);
+  const auto file = blobs.map(candidate.digest, candidate.bytes);
   if (!file) return {scheduler::Screening::kMissing, {}};
   const auto stats = update::screen_update(file->bytes(), candidate.expected);
   if (!stats) return {scheduler::Screening::kRefused, stats.error().message};

@@ -27,6 +27,10 @@ struct Transaction {
   std::vector<JobSourceRow> job_sources;
 };
 
+// Adds the rows of a later transition to an earlier one: both become durable, or neither. Rows of
+// the same key follow each other; the last one holds.
+void append(Transaction& earlier, Transaction later);
+
 // Everything the server needs in memory to go on after a restart.
 struct ServerSnapshot {
   // 16 hex digits, made by `init`.

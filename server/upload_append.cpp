@@ -121,12 +121,15 @@ UploadStore::Outcome UploadStore::publish(Upload& upload, const UniqueFd& file) 
     return Outcome{std::move(error), upload.length, true};
   }
   const auto path = data_path(upload.id);
-  if (::fsync(file.get()) != 0) {
+  const bool is_fresh = limits_.publishes_fresh && limits_.publishes_fresh(upload.owner);
+  if (!is_fresh && ::fsync(file.get()) != 0) {
     Error error = disk_error("cannot fsync", path, errno);
     cut(file, 0, path);
     return Outcome{std::move(error), 0, false};
   }
-  if (auto adopted = blobs_.adopt(path, upload.digest); !adopted) {
+  auto adopted =
+      is_fresh ? blobs_.adopt_fresh(path, upload.digest) : blobs_.adopt(path, upload.digest);
+  if (!adopted) {
     // If it was renamed before the error, what `file` is open on is a blob by now.
     const bool is_gone = ::access(path.c_str(), F_OK) != 0;
     return Outcome{std::move(adopted), upload.offset, is_gone};

@@ -81,6 +81,8 @@ Result<UploadStatus> UploadStore::create(std::string_view owner, std::uint64_t l
                                               std::to_string(limits_.bytes_max));
   }
   if (auto present = blobs_.size(digest); present && present.value() == length) {
+    const bool may_be_fresh = limits_.publishes_fresh && limits_.publishes_fresh(owner);
+    if (!may_be_fresh) MH_TRY_VOID(blobs_.make_durable(digest));
     MH_TRY_VOID(blobs_.settle(digest));
     return UploadStatus{random_hex(16), length, length, now + limits_.lifetime, true, digest};
   }

@@ -20,6 +20,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -41,6 +42,9 @@ struct UploadLimits {
   std::uint64_t bytes_per_owner_max = std::uint64_t{16} << 30;
   // An upload that nobody touched for so long is removed.
   std::chrono::milliseconds lifetime = std::chrono::hours(24);
+  // Owners whose blobs are published as fresh ones (BlobStore): who relies on such a blob makes it
+  // durable first. None: nobody's.
+  std::function<bool(std::string_view owner)> publishes_fresh;
 };
 
 // What a client may know of its upload.
