@@ -1,5 +1,7 @@
 // GET and HEAD of blobs. The bytes go from the page cache to the socket by sendfile on the pool
 // (the disk may block), the head in front of them in the same packet. See http_session.h.
+#include <pthread.h>
+#include <signal.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 
@@ -23,10 +25,23 @@ struct Sent {
   int error = 0;  // EAGAIN: the socket is full
 };
 
+// Unlike send(), sendfile() has no flag against the signal of a broken connection, which would end
+// the program. Threads of the pool do without that signal.
+void block_pipe_signal() {
+  thread_local const int blocked = [] {
+    sigset_t signals;
+    ::sigemptyset(&signals);
+    ::sigaddset(&signals, SIGPIPE);
+    return ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  }();
+  static_cast<void>(blocked);
+}
+
 // As much of the head and of [begin, end) as the socket takes now, at most a piece.
 Sent send_some(int socket, std::string_view head, int file, std::uint64_t begin,
                std::uint64_t end) {
   Sent sent;
+  block_pipe_signal();
   while (sent.head_bytes < head.size()) {
     const auto rest = head.substr(sent.head_bytes);
     const int more = begin < end ? MSG_MORE : 0;

@@ -44,43 +44,41 @@ std::string text_of(const std::exception_ptr& exception) {
 
 asio::awaitable<void> Session::serve_call(const MethodInfo* method) {
   auto slot = std::make_shared<CallSlot>(server_, address_);
-  if (server_->calls_open > server_->options.calls_max ||
-      address_->calls > server_->options.calls_per_address_max) {
-    auto refusal = overloaded("calls under way");
-    co_await refuse(std::move(refusal));
+  BodyOrRefusal body = co_await receive_call(method);
+  if (!is_open_) co_return;
+  if (auto* refusal = std::get_if<HttpResponse>(&body)) {
+    // Not held while the rest of the body is read and dropped.
+    slot.reset();
+    co_await refuse(std::move(*refusal));
     co_return;
   }
-  HttpRequest request;
-  if (head_.has_body()) {
-    const std::uint64_t bytes_max = ConnectCore::body_bytes_max(*method);
-    Slot memory =
-        Slot::take(server_->body_bytes_in_flight, head_.framing.content_length.value_or(bytes_max),
-                   server_->options.body_bytes_in_flight_max);
-    if (!memory && head_.framing.content_length.value_or(0) <= bytes_max) {
-      auto refusal = overloaded("requests in memory");
-      co_await refuse(std::move(refusal));
-      co_return;
-    }
-    BodyOrRefusal body = co_await read_body(bytes_max);
-    if (auto* refusal = std::get_if<HttpResponse>(&body)) {
-      co_await refuse(std::move(*refusal));
-      co_return;
-    }
-    if (!is_open_) co_return;
-    head_.request.body = std::get<std::string>(std::move(body));
-  }
-  request = std::move(head_.request);
+  HttpRequest request = std::move(head_.request);
+  request.body = std::get<std::string>(std::move(body));
   head_.request.method = request.method;
   auto decoded = server_->services.core().decode(*method, std::move(request));
   if (auto* refusal = std::get_if<HttpResponse>(&decoded)) {
+    slot.reset();
     co_await respond(std::move(*refusal));
     co_return;
   }
   co_await run_call(std::get<DecodedCall>(std::move(decoded)), std::move(slot));
 }
 
+asio::awaitable<Session::BodyOrRefusal> Session::receive_call(const MethodInfo* method) {
+  const HttpServerOptions& options = server_->options;
+  if (server_->calls_open > options.calls_max || address_->calls > options.calls_per_address_max)
+    co_return overloaded("calls under way");
+  if (!head_.has_body()) co_return std::string();
+  const std::uint64_t bytes_max = ConnectCore::body_bytes_max(*method);
+  const std::uint64_t bytes = head_.framing.content_length.value_or(bytes_max);
+  if (bytes > bytes_max) co_return too_large(bytes_max);
+  const Slot memory =
+      Slot::take(server_->body_bytes_in_flight, bytes, options.body_bytes_in_flight_max);
+  if (!memory) co_return overloaded("requests in memory");
+  co_return co_await read_body(bytes_max);
+}
+
 asio::awaitable<Session::BodyOrRefusal> Session::read_body(std::uint64_t bytes_max) {
-  if (body_left_ > bytes_max) co_return too_large(bytes_max);
   const bool goes_on = co_await send_continue();
   if (!goes_on) co_return std::string();
   if (head_.framing.is_chunked) co_return co_await read_chunked_body(bytes_max);
@@ -95,14 +93,18 @@ asio::awaitable<Session::BodyOrRefusal> Session::read_body(std::uint64_t bytes_m
 
 asio::awaitable<Session::BodyOrRefusal> Session::read_chunked_body(std::uint64_t bytes_max) {
   ChunkedBody body(ChunkedBody::Side::kRequest, raw_head_, bytes_max);
-  const Deadline deadline = body_deadline(bytes_max);
+  const Deadline start = body_deadline(0);
+  std::uint64_t bytes_done = 0;
   while (true) {
     const auto used = body.put(stream_->buffered());
     if (!used.has_value() && used.error().code == Errc::kResourceExhausted)
       co_return too_large(bytes_max);
     if (!used.has_value()) co_return plain_text_response(400, used.error().message);
     stream_->consume(*used);
+    bytes_done += *used;
     if (body.is_done()) break;
+    // How long the body will be is not known: each byte buys its share of time.
+    const Deadline deadline = start + time_for(bytes_done);
     const ErrorCode error = co_await stream_->fill(kChunkBufferBytes, deadline);
     if (error == asio::error::timed_out)
       co_return plain_text_response(408, "the body of the request took too long");

@@ -88,17 +88,17 @@ bool Session::may_keep_alive() const {
          Clock::now() < age_deadline_;
 }
 
+std::chrono::milliseconds Session::time_for(std::uint64_t bytes) const {
+  return std::chrono::milliseconds(
+      static_cast<std::int64_t>(bytes * 1000 / server_->options.body_bytes_per_second_min));
+}
+
 Session::Deadline Session::write_deadline(std::uint64_t bytes) const {
-  const HttpServerOptions& options = server_->options;
-  return Clock::now() + options.write_timeout +
-         std::chrono::seconds(static_cast<std::int64_t>(bytes / options.body_bytes_per_second_min));
+  return Clock::now() + server_->options.write_timeout + time_for(bytes);
 }
 
 Session::Deadline Session::body_deadline(std::uint64_t bytes) const {
-  const HttpServerOptions& options = server_->options;
-  return Clock::now() + options.body_timeout +
-         std::chrono::milliseconds(
-             static_cast<std::int64_t>(bytes * 1000 / options.body_bytes_per_second_min));
+  return Clock::now() + server_->options.body_timeout + time_for(bytes);
 }
 
 asio::awaitable<std::size_t> Session::read_head() {

@@ -62,12 +62,15 @@ class Session : public std::enable_shared_from_this<Session> {
   asio::awaitable<bool> skip_body();
   asio::awaitable<void> linger();
   bool may_keep_alive() const;
+  /// What so many bytes may take at the lowest rate.
+  std::chrono::milliseconds time_for(std::uint64_t bytes) const;
   Deadline write_deadline(std::uint64_t bytes) const;
   Deadline body_deadline(std::uint64_t bytes) const;
   bool is_head_request() const { return head_.request.method == "HEAD"; }
 
   // --- http_calls.cpp ---
   asio::awaitable<void> serve_call(const MethodInfo* method);
+  asio::awaitable<BodyOrRefusal> receive_call(const MethodInfo* method);
   asio::awaitable<BodyOrRefusal> read_body(std::uint64_t bytes_max);
   asio::awaitable<BodyOrRefusal> read_chunked_body(std::uint64_t bytes_max);
   asio::awaitable<void> run_call(DecodedCall call, std::shared_ptr<CallSlot> slot);

@@ -39,6 +39,14 @@ HttpStream::ErrorCode HttpStream::end_operation(ErrorCode error) {
   return error;
 }
 
+HttpStream::ErrorCode HttpStream::end_reading(ErrorCode error) {
+  error = end_operation(error);
+  // Asio waits for ever for news of a socket whose end it has told of once.
+  if (error && error != asio::error::timed_out && error != asio::error::operation_aborted)
+    read_error_ = error;
+  return error;
+}
+
 void HttpStream::arm() {
   is_armed_ = true;
   armed_for_ = deadline_;
@@ -80,12 +88,13 @@ asio::awaitable<HttpStream::ErrorCode> HttpStream::fill(std::size_t bytes_max, D
       storage_.resize(std::min(std::max(kBufferBytes, storage_.size() * 2), bytes_max));
     }
   }
+  if (read_error_) co_return read_error_;
   begin_operation(deadline);
   const auto space = asio::buffer(storage_.data() + end_, storage_.size() - end_);
   const auto [error, count] = co_await socket_.async_read_some(space, kToken);
   end_ += count;
   bytes_received_ += count;
-  co_return end_operation(error);
+  co_return end_reading(error);
 }
 
 asio::awaitable<std::pair<HttpStream::ErrorCode, std::size_t>> HttpStream::read(
@@ -93,12 +102,13 @@ asio::awaitable<std::pair<HttpStream::ErrorCode, std::size_t>> HttpStream::read(
   const std::size_t ready = std::min(bytes.size(), end_ - begin_);
   std::copy_n(storage_.data() + begin_, ready, bytes.data());
   consume(ready);
-  if (ready == bytes.size()) co_return std::pair(ErrorCode(), ready);
+  if (ready == bytes.size() || read_error_)
+    co_return std::pair(ready == bytes.size() ? ErrorCode() : read_error_, ready);
   begin_operation(deadline);
   const auto space = asio::buffer(bytes.data() + ready, bytes.size() - ready);
   const auto [error, count] = co_await asio::async_read(socket_, space, kToken);
   bytes_received_ += count;
-  const ErrorCode outcome = end_operation(error);
+  const ErrorCode outcome = end_reading(error);
   co_return std::pair(outcome, ready + count);
 }
 

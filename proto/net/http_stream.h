@@ -70,6 +70,7 @@ class HttpStream : public std::enable_shared_from_this<HttpStream> {
  private:
   void begin_operation(Deadline deadline);
   ErrorCode end_operation(ErrorCode error);
+  ErrorCode end_reading(ErrorCode error);
   void arm();
   void on_timer(ErrorCode error);
 
@@ -79,6 +80,7 @@ class HttpStream : public std::enable_shared_from_this<HttpStream> {
   Deadline armed_for_{};
   bool is_armed_ = false;
   bool has_timed_out_ = false;
+  ErrorCode read_error_;
   std::vector<char> storage_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
