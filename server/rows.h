@@ -19,6 +19,8 @@ struct AccountRow {
   std::string name;
   Role role = Role::kVolunteer;
   TimePoint created{};
+
+  friend bool operator==(const AccountRow&, const AccountRow&) = default;
 };
 
 struct TokenRow {
@@ -28,6 +30,8 @@ struct TokenRow {
   TimePoint created{};
   TimePoint expires{};
   bool is_revoked = false;
+
+  friend bool operator==(const TokenRow&, const TokenRow&) = default;
 };
 
 struct InvitationRow {
@@ -37,6 +41,8 @@ struct InvitationRow {
   std::uint32_t use_count = 0;
   std::uint32_t use_count_max = 0;
   TimePoint expires{};
+
+  friend bool operator==(const InvitationRow&, const InvitationRow&) = default;
 };
 
 // What proves that a caller is a host; `account_id` is the account it joined.
@@ -45,6 +51,8 @@ struct HostSecretRow {
   std::uint64_t account_id = 0;
   Digest hash;
   bool is_revoked = false;
+
+  friend bool operator==(const HostSecretRow&, const HostSecretRow&) = default;
 };
 
 struct DatasetRow {
@@ -53,6 +61,8 @@ struct DatasetRow {
   // Bytes of all chunks.
   std::uint64_t bytes = 0;
   TimePoint created{};
+
+  friend bool operator==(const DatasetRow&, const DatasetRow&) = default;
 };
 
 // The file a job was submitted with, and the caller's request id (empty: none).
@@ -61,6 +71,8 @@ struct JobSourceRow {
   std::string request_id;
   std::string yaml;
   std::string dataset;
+
+  friend bool operator==(const JobSourceRow&, const JobSourceRow&) = default;
 };
 
 }  // namespace mh::server

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -107,6 +108,7 @@ class CoordinatorTest : public testing::Test {
   template <class Reply>
   Reply take(Decision<Reply> decision) {
     store.apply(decision.changes);
+    if (on_changes) on_changes(decision.changes);
     effects = std::move(decision.effects);
     wake_at = decision.wake_at;
     coordinator->sanity_check();
@@ -199,6 +201,8 @@ class CoordinatorTest : public testing::Test {
   TimePoint now = from_unix_ms(1'000'000'000);
   CoordinatorOptions options;
   ShadowStore store;
+  // Told of what the shadow is told of: for a test that keeps a real store beside it.
+  std::function<void(const Changes&)> on_changes;
   std::unique_ptr<Coordinator> coordinator;
   Effects effects;
   std::optional<TimePoint> wake_at;
