@@ -1,4 +1,4 @@
-// Blobs by SHA-256 on disk: DIR/ab/<hex>. A blob appears there whole or not at all (temporary name,
+// Blobs by SHA-256 on disk: DIR/a/<hex>. A blob appears there whole or not at all (temporary name,
 // fsync, rename, fsync of the folder), and its name is its content, so a file that exists is right.
 //
 // Fresh blobs lie in DIR/fresh/<hex> instead: whole and readable like others, but not yet safe from

@@ -39,7 +39,7 @@ void CommitQueue::expect(const Digest& update, std::uint64_t sequence) {
   if (!is_new) return;
   const auto bytes = blobs_.size(update);
   const std::uint64_t microseconds =
-      (bytes ? *bytes : 0) * 1'000'000 / options_.disk_bytes_per_second;
+      (bytes ? *bytes : 0) * 1'000'000 / options_.wait_bytes_per_second;
   ask_disk_after(update, std::clamp(std::chrono::microseconds(microseconds), options_.wait_min,
                                     options_.wait_max));
 }

@@ -10,11 +10,11 @@
 //    *Rationale:* later decisions stand on earlier ones.
 // 2. No row that counts an update is committed before the update is on disk, unless in the same
 //    transaction as the row of the step that consumed it, whose parameters are on disk.
-// 3. The disk is asked for an update after a wait as long as the disk would take (ski rental), or,
-//    when its step is being aggregated already, after published_wait. *Rationale:* with as many
-//    hosts as workunits all updates of a step come at once and its parameters soon after; then
-//    only these are waited for. At worst the wait doubles the time of a reply, while the host
-//    already computes its next workunit.
+// 3. The disk is asked for an update after a wait as long as the disk would take, or, when
+//    its step is being aggregated already, after published_wait. *Rationale:* with as many hosts as
+//    workunits all updates of a step come at nearly the same time and its parameters soon after;
+//    then only these are waited for. Else the reply is late by the wait, while the host already
+//    computes its next workunit.
 // 4. A disk that refuses is asked again every retry_pause; replies wait.
 // Threads: the state strand.
 #pragma once
@@ -38,8 +38,8 @@ namespace mh::server {
 namespace asio = boost::asio;
 
 struct CommitQueueOptions {
-  // What the disk is thought to write, for the wait of rule 3.
-  std::uint64_t disk_bytes_per_second = 400'000'000;
+  // For the wait of rule 3: what a common disk writes.
+  std::uint64_t wait_bytes_per_second = 400'000'000;
   std::chrono::microseconds wait_min{500};
   std::chrono::microseconds wait_max{50'000};
   std::chrono::milliseconds published_wait{500};

@@ -138,6 +138,8 @@ void Core::begin_effects(const scheduler::Effects& effects) {
     aggregating_[step.job] = step.update_digests;
     aggregation_.step_ready(step);
   }
+  // What a woken call is given is committed after this decision, and it is answered after that.
+  if (effects.is_work_available) parked_.wake_first(kWorkKey);
 }
 
 void Core::finish_effects(scheduler::Effects effects) {
@@ -146,7 +148,6 @@ void Core::finish_effects(scheduler::Effects effects) {
     aggregating_.erase(job);
   }
   for (const JobId job : effects.jobs_changed) parked_.wake_all(job.value());
-  if (effects.is_work_available) parked_.wake_first(kWorkKey);
   release_blobs(std::move(effects.blobs_unreferenced));
   std::erase_if(effects.updates_unused,
                 [this](const Digest& blob) { return !parts_.host_uploads.contains(blob); });

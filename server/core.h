@@ -11,7 +11,8 @@
 // 2. What leaves the process (replies, woken calls, deleted blobs) waits for the commit. The
 //    aggregation of an accepted update does not: its only outcome is a blob, and the row that names
 //    it is committed with or after the row of the update (commit_queue.h). *Rationale:* one wait
-//    for the disk less in every step.
+//    for the disk less in every step. Held calls are woken at once, too: what they are told is
+//    committed behind the decision that woke them.
 // 3. Replies that only read wait for the commits under way (settled()). *Rationale:* nobody may see
 //    what a crash could still take back.
 // 4. A blob is deleted only after another look on the strand whether anybody needs it, in the same

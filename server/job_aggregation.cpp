@@ -12,6 +12,10 @@
 namespace mh::server {
 namespace {
 
+// A step of so few shards is summed at once, tile by tile in the cache, when all are there; larger
+// ones as they come. The bits are the same.
+constexpr std::uint64_t kSumAtOnceMax = 8;
+
 // Reads a pack into the buffer that is to hold it.
 Status read_pack(const BlobStore& blobs, const Digest& digest, PackBuffer& buffer) {
   const update::PackHeader& expected = buffer.header();
@@ -56,21 +60,23 @@ Status JobAggregation::prepare() {
   header.kind = update::PackKind::kOptimizerState;
   header.slots = update::optimizer_slots(model->spec.optimizer);
   optimizer_ = std::make_unique<PackBuffer>(header);
-  sum_ = std::make_unique<update::GradientAccumulator>(count);
+  const model::TrainingSpec& training = model->spec.training;
+  if (training.batch / training.shard > kSumAtOnceMax)
+    sum_ = std::make_unique<update::GradientAccumulator>(count);
   mean_.resize(count);
   model_ = std::move(model);
   return {};
 }
 
 void JobAggregation::restart_sum(std::uint64_t step) {
-  sum_->reset();
+  if (sum_ != nullptr) sum_->reset();
   sum_step_ = step;
   added_.clear();
   waiting_.clear();
 }
 
-Status JobAggregation::add_update(std::uint64_t shard, const Digest& digest, std::uint64_t step) {
-  MH_TRY(const MappedFile file, blobs_.map(digest));
+Result<MappedFile> JobAggregation::map_update(const Digest& digest, std::uint64_t step) const {
+  MH_TRY(MappedFile file, blobs_.map(digest));
   MH_TRY(const update::PackView pack,
          update::view_pack(file.bytes(), update::PackKind::kGradientSum,
                            model_->plan().layout_digest, model_->plan().parameter_count));
@@ -79,13 +85,43 @@ Status JobAggregation::add_update(std::uint64_t shard, const Digest& digest, std
                                      std::to_string(pack.header.step) + ", expected " +
                                      std::to_string(step));
   }
+  return file;
+}
+
+Status JobAggregation::add_update(std::uint64_t shard, const Digest& digest, std::uint64_t step) {
+  MH_TRY(const MappedFile file, map_update(digest, step));
+  MH_TRY(const update::PackView pack, update::view_pack(file.bytes()));
   MH_TRY_VOID(sum_->add(shard, pack.values()));
   added_.push_back(digest);
   return {};
 }
 
+Status JobAggregation::sum_at_once(const scheduler::StepReady& step) {
+  std::vector<MappedFile> files;
+  std::vector<std::span<const float>> shards;
+  for (const Digest& digest : step.update_digests) {
+    MH_TRY(MappedFile file, map_update(digest, step.step));
+    MH_TRY(const update::PackView pack, update::view_pack(file.bytes()));
+    shards.push_back(pack.values());
+    files.push_back(std::move(file));
+  }
+  return update::mean_gradient(shards, step.sample_count, mean_);
+}
+
+Status JobAggregation::sum_the_rest(const scheduler::StepReady& step) {
+  const bool is_prefix = sum_step_ == step.step && added_.size() <= step.update_digests.size() &&
+                         std::equal(added_.begin(), added_.end(), step.update_digests.begin());
+  if (!is_prefix) restart_sum(step.step);
+  for (std::size_t shard = added_.size(); shard < step.update_digests.size(); ++shard) {
+    MH_TRY_VOID(add_update(shard, step.update_digests[shard], step.step));
+  }
+  sum_->mean(step.sample_count, mean_);
+  restart_sum(step.step + 1);
+  return {};
+}
+
 void JobAggregation::accept(const scheduler::UpdateAccepted& update) {
-  if (!prepare()) return;
+  if (!prepare() || sum_ == nullptr) return;
   if (update.step < sum_step_ || unpublished_) return;
   if (update.step > sum_step_) restart_sum(update.step);
   if (update.shard < added_.size()) return;
@@ -118,15 +154,8 @@ Result<scheduler::StepOutput> JobAggregation::complete(const scheduler::StepRead
   MH_TRY_VOID(prepare());
   if (unpublished_ == step.step) return publish(step.step + 1);
   unpublished_.reset();
-  const bool is_prefix = sum_step_ == step.step && added_.size() <= step.update_digests.size() &&
-                         std::equal(added_.begin(), added_.end(), step.update_digests.begin());
-  if (!is_prefix) restart_sum(step.step);
-  for (std::size_t shard = added_.size(); shard < step.update_digests.size(); ++shard) {
-    MH_TRY_VOID(add_update(shard, step.update_digests[shard], step.step));
-  }
+  MH_TRY_VOID(sum_ == nullptr ? sum_at_once(step) : sum_the_rest(step));
   MH_TRY_VOID(load_state(step));
-  sum_->mean(step.sample_count, mean_);
-  restart_sum(step.step + 1);
   // From here on the buffers are those of the next step, or spoiled.
   parameters_digest_ = {};
   optimizer_digest_ = {};

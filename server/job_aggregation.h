@@ -48,7 +48,12 @@ class JobAggregation {
  private:
   Status prepare();
   Status load_state(const scheduler::StepReady& step);
+  // An update of this job and step. Errors: kNotFound, kDataLoss, kInvalidArgument.
+  Result<MappedFile> map_update(const Digest& digest, std::uint64_t step) const;
   Status add_update(std::uint64_t shard, const Digest& digest, std::uint64_t step);
+  // Both leave the mean gradient in mean_.
+  Status sum_at_once(const scheduler::StepReady& step);
+  Status sum_the_rest(const scheduler::StepReady& step);
   void restart_sum(std::uint64_t step);
   Result<scheduler::StepOutput> publish(std::uint64_t steps_done);
 
@@ -67,6 +72,7 @@ class JobAggregation {
   update::StepOutcome outcome_;
 
   // The sum of step `sum_step_`: the updates added, in order, and those waiting for their turn.
+  // Null for a job whose few shards are summed at once.
   std::unique_ptr<update::GradientAccumulator> sum_;
   std::uint64_t sum_step_ = 0;
   std::vector<Digest> added_;
