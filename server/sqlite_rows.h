@@ -2,8 +2,8 @@
 // reads what a start needs. Part of SqliteStore; nothing else includes it.
 //
 // What is kept: every row, for ever, but checkpoints that are not kept any more and removed data
-// sets. A workunit with its result takes about 350 bytes, so a million of them are 350 MB; in
-// return coverage() proves of any job, at any time, that each sample counted exactly once.
+// sets. A workunit with one result takes 150 bytes, so a million of them are 150 MB; in return
+// coverage() proves of any job, at any time, that each sample counted exactly once.
 #pragma once
 
 #include <memory>
