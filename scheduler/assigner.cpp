@@ -33,7 +33,8 @@ class Assigner {
     reply_.is_drained = !is_work_waiting();
     resend_lost();
     if (event_.wanted == 0) {
-      state_.asking.erase(host_.row.id);
+      // A report says nothing about the call that asks for work beside it.
+      if (event_.reports.empty()) state_.asking.erase(host_.row.id);
       return;
     }
     if (host_.paused_until > now_) {

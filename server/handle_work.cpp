@@ -73,9 +73,12 @@ asio::awaitable<Result<v1::AttachResponse>> attach(Core& core, net::CallContext 
   co_return response;
 }
 
-// Takes a call's turn: decides, commits. `event` loses what must not be said twice.
-asio::awaitable<Result<scheduler::ExchangeReply>> ask(Core& core, scheduler::ExchangeEvent& event) {
+// Takes a call's turn: decides, lets the next held call have its turn, commits. `event` loses what
+// must not be said twice; `place` may be null.
+asio::awaitable<Result<scheduler::ExchangeReply>> ask(Core& core, scheduler::ExchangeEvent& event,
+                                                      ParkedCalls::Place* place) {
   auto decision = core.coordinator().exchange(event, core.now());
+  if (place != nullptr && decision.reply && !decision.reply->is_drained) place->pass_on();
   Result<scheduler::ExchangeReply> reply = co_await core.settle(std::move(decision));
   event.reports.clear();
   event.description.reset();
@@ -99,7 +102,7 @@ asio::awaitable<Result<v1::ExchangeResponse>> exchange(Core& core, net::CallCont
   if (!event.reports.empty()) {
     event = co_await screen_reports(core, std::move(event));
   }
-  MH_CO_TRY(scheduler::ExchangeReply reply, co_await ask(core, event));
+  MH_CO_TRY(scheduler::ExchangeReply reply, co_await ask(core, event, nullptr));
   const auto hold = hold_time(context, request);
   if (reply.is_parkable() && hold.count() > 0) {
     ParkedCalls::Place place(core.parked(), kWorkKey, host.host_id, context.ended, hold);
@@ -109,8 +112,7 @@ asio::awaitable<Result<v1::ExchangeResponse>> exchange(Core& core, net::CallCont
       co_await place.wait(wait);
       // Nobody would hear the answer: a lease now would only be lost.
       if (context.ended->is_set()) break;
-      MH_CO_TRY(reply, co_await ask(core, event));
-      if (!reply.is_drained) place.pass_on();
+      MH_CO_TRY(reply, co_await ask(core, event, &place));
     }
   }
   co_return to_message(reply);
