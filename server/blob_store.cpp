@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -57,9 +58,13 @@ bool is_unused(int descriptor) {
 }  // namespace
 
 struct BlobStore::Books {
+  // Taken before `mutex`.
+  std::mutex recycling;
   std::mutex mutex;
   // Guarded by mutex.
   std::unordered_set<Digest> fresh;
+  // Folders that blobs were taken out of since recycle() looked last.
+  std::set<std::filesystem::path> emptied;
   std::multimap<std::uint64_t, std::filesystem::path> spares;
   std::uint64_t spare_bytes = 0;
 };
@@ -304,10 +309,34 @@ std::optional<std::filesystem::path> BlobStore::take_out(const Digest& digest) {
   const bool was_fresh = books_->fresh.erase(digest) > 0;
   const std::filesystem::path path = was_fresh ? fresh_place_of(digest) : place_of(digest);
   if (::rename(path.c_str(), aside.c_str()) != 0) return std::nullopt;
+  books_->emptied.insert(path.parent_path());
   return aside;
 }
 
-void BlobStore::recycle(const std::filesystem::path& file) {
+void BlobStore::recycle(const std::vector<std::filesystem::path>& files) {
+  if (files.empty()) return;
+  // One at a time: what another call took from `emptied` is durable when it ends, not before.
+  const std::lock_guard one_at_a_time(books_->recycling);
+  // The folders that they were taken out of, then the one that they are in.
+  std::set<std::filesystem::path> folders;
+  {
+    const std::lock_guard lock(books_->mutex);
+    folders.swap(books_->emptied);
+  }
+  bool is_durable = true;
+  for (const std::filesystem::path& folder : folders)
+    is_durable = fsync_dir(folder).has_value() && is_durable;
+  is_durable = fsync_dir(folder_).has_value() && is_durable;
+  for (const std::filesystem::path& file : files) {
+    if (is_durable) {
+      keep_spare(file);
+    } else {
+      ::unlink(file.c_str());
+    }
+  }
+}
+
+void BlobStore::keep_spare(const std::filesystem::path& file) {
   struct stat status {};
   const bool is_there = ::stat(file.c_str(), &status) == 0;
   const auto bytes = static_cast<std::uint64_t>(is_there ? status.st_size : 0);

@@ -70,8 +70,10 @@ class BlobStore {
   // Takes a blob out of its place and returns where it lies now, to be deleted by the caller; none
   // if there is no such blob. Fast: a rename.
   std::optional<std::filesystem::path> take_out(const Digest& digest);
-  // Takes over a file from take_out(): kept for its blocks if few are, else deleted.
-  void recycle(const std::filesystem::path& file);
+  // Takes over files from take_out(): each is kept for its blocks if few are, else deleted.
+  // Makes durable first that they are no blobs any more: after a power failure none may come back
+  // under its old name with the bytes of another.
+  void recycle(const std::vector<std::filesystem::path>& files);
   // Removes a blob; one that is not there is no error. Readers that opened it keep their copy.
   void remove(const Digest& digest);
 
@@ -83,6 +85,8 @@ class BlobStore {
   struct Books;
   explicit BlobStore(std::filesystem::path folder);
 
+  // A spare, if it is large enough and not too many are there; else it is deleted.
+  void keep_spare(const std::filesystem::path& file);
   std::filesystem::path place_of(const Digest& digest) const;
   std::filesystem::path fresh_place_of(const Digest& digest) const;
   Result<void> move_into_place(const std::filesystem::path& file, const Digest& digest);

@@ -220,9 +220,8 @@ void Core::sweep() {
     if (is_blob_needed(blob)) continue;
     if (auto file = parts_.blobs.take_out(blob)) taken.push_back(*std::move(file));
   }
-  asio::post(parts_.pool, [&blobs = parts_.blobs, taken = std::move(taken)] {
-    for (const auto& file : taken) blobs.recycle(file);
-  });
+  asio::post(parts_.pool,
+             [&blobs = parts_.blobs, taken = std::move(taken)] { blobs.recycle(taken); });
   is_sweeping_ = !unneeded_.empty();
   if (is_sweeping_) asio::post(parts_.strand, [this] { sweep(); });
 }

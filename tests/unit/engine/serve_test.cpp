@@ -194,7 +194,7 @@ TEST_F(Serve, SaysWhatIsWrongWithAWorkunitAndGoesOn) {
   };
   EXPECT_NE(changed("job_path", path("none").string()).find("none"), std::string::npos);
   EXPECT_NE(changed("job_digest", std::string(64, '0')).find("SHA-256"), std::string::npos);
-  EXPECT_NE(changed("parameters_digest", std::string(64, '0')).find("SHA-256"), std::string::npos);
+  EXPECT_NE(changed("parameters_path", path("none").string()).find("none"), std::string::npos);
   EXPECT_NE(changed("manifest_digest", std::string(64, '0')).find("SHA-256"), std::string::npos);
   EXPECT_NE(changed("chunk_dir", path("empty").string()).find("empty"), std::string::npos);
   EXPECT_NE(changed("step", 2).find("step 2"), std::string::npos);

@@ -160,10 +160,10 @@ TEST_F(CommitQueueTest, BlocksAreUsedAgainUnlessSomebodyStillReadsThem) {
   const std::string third(100'000, 'c');
   const Digest one = blobs.put(first).value();
   const auto reader = blobs.map(one).value();
-  blobs.recycle(*blobs.take_out(one));
+  blobs.recycle({*blobs.take_out(one)});
   const Digest two = blobs.put(second).value();
   EXPECT_EQ(sha256(reader.bytes()), one) << "the reader keeps what it opened";
-  blobs.recycle(*blobs.take_out(two));
+  blobs.recycle({*blobs.take_out(two)});
   const Digest three = blobs.put(third).value();
   EXPECT_EQ(sha256(blobs.map(three).value().bytes()), three);
 }
