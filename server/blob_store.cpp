@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <future>
 #include <map>
 #include <mutex>
 #include <set>
@@ -20,7 +21,8 @@
 namespace mh::server {
 namespace {
 
-constexpr std::size_t kPieceBytes = 256 * 1024;
+// From here on a thread for fsync is worth its start.
+constexpr std::size_t kFlushAsideBytesMin = 1024 * 1024;
 constexpr std::string_view kTemporaryPrefix = "tmp-";
 // Spare files: smaller ones are not worth it, larger ones would hold too much of the disk.
 constexpr std::uint64_t kSpareBytesMin = 64 * 1024;
@@ -231,21 +233,19 @@ Result<Digest> BlobStore::put(std::span<const std::byte> content) {
                         : UniqueFd(::open(temporary.path().c_str(),
                                           O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (!file.is_open()) return disk_error("cannot create", temporary.path(), errno);
-  Sha256 hash;
-  for (std::size_t offset = 0; offset < content.size(); offset += kPieceBytes) {
-    const auto piece = content.subspan(offset, std::min(kPieceBytes, content.size() - offset));
-    MH_TRY_VOID(write_fully(file.get(), offset, piece, temporary.path()));
-    // The disk begins while the rest is hashed. Only a hint: fsync says what is true.
-    ::sync_file_range(file.get(), static_cast<off_t>(offset), static_cast<off_t>(piece.size()),
-                      SYNC_FILE_RANGE_WRITE);
-    hash.update(piece);
-  }
-  const Digest digest = hash.finish();
+  MH_TRY_VOID(write_fully(file.get(), 0, content, temporary.path()));
+  // The disk works while the processor hashes.
+  const auto flush = [descriptor = file.get()] { return ::fsync(descriptor) == 0 ? 0 : errno; };
+  const auto when =
+      content.size() >= kFlushAsideBytesMin ? std::launch::async : std::launch::deferred;
+  std::future<int> flushed = std::async(when, flush);
+  const Digest digest = sha256(content);
+  if (const int error = flushed.get(); error != 0)
+    return disk_error("cannot fsync", temporary.path(), error);
   if (contains(digest)) {
     MH_TRY_VOID(is_fresh(digest) ? make_durable(digest) : settle(digest));
     return digest;
   }
-  if (::fsync(file.get()) != 0) return disk_error("cannot fsync", temporary.path(), errno);
   MH_TRY_VOID(adopt(temporary.path(), digest));
   temporary.published();
   return digest;
