@@ -14,7 +14,8 @@ namespace {
 
 using asio::ip::tcp;
 
-constexpr std::size_t kPieceBytes = 256 * 1024;
+// Small enough that the allocator has it at hand: fresh pages would cost more than the sending.
+constexpr std::size_t kPieceBytes = 64 * 1024;
 constexpr std::size_t kChunkBufferBytes = 64 * 1024;
 constexpr std::size_t kSentenceBytesMax = 300;
 constexpr auto kLastWords = std::chrono::seconds(2);
