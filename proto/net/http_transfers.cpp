@@ -141,8 +141,7 @@ using Impl = HttpClient::Impl;
 
 // The sentence of a refusal, then the error.
 asio::awaitable<Error> read_refusal(Impl& client, ResponseHead head, std::string doing) {
-  const auto deadline = client.reply_deadline(RequestDeadlines());
-  auto body = co_await client.read_body(kSentenceBytesMax, deadline);
+  auto body = co_await client.read_body(kSentenceBytesMax, RequestDeadlines());
   if (body.has_value()) {
     client.end_reply();
     head.response.body = *std::move(body);
@@ -319,51 +318,67 @@ asio::awaitable<Result<UploadPlace>> continue_upload(Impl& client, const UploadC
   co_return co_await tus_exchange(client, std::move(request), std::move(body));
 }
 
+// An upload under way: where it stands as far as is known, and what was moved.
+struct UploadProgress {
+  std::optional<UploadPlace> place;
+  // False after a cut: the server must be asked.
+  bool is_place_known = false;
+  TransferReport report;
+};
+
+// One request towards the end of an upload: creates it, asks where it stands, or sends the rest.
+// True if bytes have moved or a question was answered.
+asio::awaitable<Result<bool>> advance_upload(Impl& client, const UploadContent& content,
+                                             UploadProgress& upload) {
+  const std::uint64_t total = content.source.bytes;
+  const bool in_one = total <= client.options.single_request_bytes_max;
+  const bool is_question = upload.place && !upload.is_place_known;
+  const bool is_bare_creation = !upload.place && !in_one;
+  const std::uint64_t before = upload.place ? upload.place->offset : 0;
+  Result<UploadPlace> next = UploadPlace();
+  if (!upload.place) {
+    next = co_await create_upload(client, content, in_one);
+  } else if (is_question) {
+    HttpRequest question = tus_request("HEAD", upload.place->target);
+    BodySource nothing;
+    next = co_await tus_exchange(client, std::move(question), std::move(nothing));
+  } else {
+    next = co_await continue_upload(client, content, *upload.place);
+  }
+  if (!next.has_value()) co_return next.error();
+  if (next->offset > total)
+    co_return fail(Errc::kUnknown, "upload: the server has more bytes than were sent");
+  const bool has_moved = next->offset > before;
+  if (has_moved && !is_bare_creation) upload.report.bytes_moved += next->offset - before;
+  upload.place = *std::move(next);
+  upload.is_place_known = true;
+  co_return has_moved || is_question || is_bare_creation;
+}
+
 // Creates, sends, and after a cut asks where the server stands and goes on from there.
 asio::awaitable<Result<TransferReport>> upload_whole(Impl& client, UploadContent content) {
   const std::uint64_t total = content.source.bytes;
-  const bool in_one = total <= client.options.single_request_bytes_max;
-  TransferReport report;
-  report.bytes_total = total;
+  UploadProgress upload;
+  upload.report.bytes_total = total;
   Patience patience = patience_for(client.options, content.digest);
-  std::optional<UploadPlace> place;
-  bool is_place_known = false;
-  while (true) {
-    Result<UploadPlace> next = UploadPlace();
-    const std::uint64_t offset = place ? place->offset : 0;
-    if (!place) {
-      next = co_await create_upload(client, content, in_one);
-    } else if (!is_place_known) {
-      HttpRequest question = tus_request("HEAD", place->target);
-      BodySource nothing;
-      next = co_await tus_exchange(client, std::move(question), std::move(nothing));
-    } else {
-      next = co_await continue_upload(client, content, *place);
-    }
-    if (next.has_value()) {
-      if (next->offset > total)
-        co_return fail(Errc::kUnknown, "upload: the server has more bytes than were sent");
-      if (in_one || place) report.bytes_moved += next->offset > offset ? next->offset - offset : 0;
-      if (next->offset > offset) patience.reset();
-      place = *next;
-      is_place_known = true;
-      if (place->offset == total) break;
-      if (next->offset > offset || offset == 0) continue;
-    }
+  while (!upload.place || upload.place->offset < total || !upload.is_place_known) {
+    const std::uint64_t moved = upload.report.bytes_moved;
+    const auto step = co_await advance_upload(client, content, upload);
+    if (upload.report.bytes_moved > moved) patience.reset();
+    if (step.has_value() && *step) continue;
+    const Error error = step.has_value()
+                            ? fail(Errc::kUnavailable, "upload: the server takes no more bytes")
+                            : step.error();
     // An upload that the server has dropped is made anew.
-    if (!next.has_value() && place && next.error().code == Errc::kNotFound) place.reset();
-    const bool goes_on = next.has_value() || is_transient(next.error()) ||
-                         next.error().code == Errc::kAborted ||
-                         (!place && next.error().code == Errc::kNotFound && offset > 0);
-    if (!goes_on || !patience.has_more()) {
-      if (next.has_value()) co_return fail(Errc::kUnavailable, "upload: nothing moves");
-      co_return next.error();
-    }
-    is_place_known = false;
+    const bool is_dropped = upload.place && error.code == Errc::kNotFound;
+    if (is_dropped) upload.place.reset();
+    const bool goes_on = is_dropped || is_transient(error) || error.code == Errc::kAborted;
+    if (!goes_on || !patience.has_more()) co_return error;
+    upload.is_place_known = false;
     co_await patience.wait();
   }
   if (content.progress) content.progress(total, total);
-  co_return report;
+  co_return upload.report;
 }
 
 }  // namespace
