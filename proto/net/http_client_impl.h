@@ -1,6 +1,6 @@
 // The one connection of an HttpClient: connects, sends a request, reads the reply, retries once
-// when a kept-alive connection turns out dead. Transfers (http_transfers.cpp) are built on it. Only
-// for proto/net/http_*.cpp. Threads: one executor.
+// when a kept-alive connection turns out dead. Transfers (http_client_downloads.cpp,
+// http_client_uploads.cpp) are built on it. Only for proto/net/http_*.cpp. Threads: one executor.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
