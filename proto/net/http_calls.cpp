@@ -2,6 +2,7 @@
 // See http_session.h.
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <exception>
 
@@ -147,13 +148,9 @@ asio::awaitable<void> Session::run_call(DecodedCall call, std::shared_ptr<CallSl
     log_error(std::string("a handler threw: ") + error.what(), {{"method", call.method->path}});
     open->finish(fail(Errc::kInternal, "the server made a mistake; its log has the details"));
   }
-  watch_caller(open);
-  open->wake.expires_at(deadline);
-  while (!open->outcome && !open->is_abandoned && Clock::now() < deadline)
-    co_await open->wake.async_wait(kToken);
-  open->is_over = true;
-  open->look.cancel();
-  stream_->cancel();
+  // A handler that waited for nobody has ended by then, and nothing needs to be watched.
+  co_await asio::post(executor, asio::use_awaitable);
+  if (!open->outcome) co_await wait_for_outcome(open, deadline);
   call_.reset();
   if (open->is_abandoned) co_return;
   if (!open->outcome) {
@@ -166,6 +163,16 @@ asio::awaitable<void> Session::run_call(DecodedCall call, std::shared_ptr<CallSl
   }
   auto response = ConnectCore::encode(call, *std::move(open->outcome));
   co_await respond(std::move(response));
+}
+
+asio::awaitable<void> Session::wait_for_outcome(std::shared_ptr<OpenCall> open, Deadline deadline) {
+  watch_caller(open);
+  open->wake.expires_at(deadline);
+  while (!open->outcome && !open->is_abandoned && Clock::now() < deadline)
+    co_await open->wake.async_wait(kToken);
+  open->is_over = true;
+  open->look.cancel();
+  stream_->cancel();
 }
 
 void Session::watch_caller(const std::shared_ptr<OpenCall>& call) {

@@ -1,4 +1,5 @@
-// See http_client.h. Calls, and the two faces; transfers are in http_transfers.cpp.
+// See http_client.h. Calls, and the two faces; transfers are in http_client_downloads.cpp,
+// http_client_uploads.cpp.
 #include "proto/net/http_client.h"
 
 #include <algorithm>

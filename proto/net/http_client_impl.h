@@ -1,6 +1,6 @@
 // The one connection of an HttpClient: connects, sends a request, reads the reply, retries once
-// when a kept-alive connection turns out dead. Transfers (http_transfers.cpp) are built on it. Only
-// for proto/net/http_*.cpp. Threads: one executor.
+// when a kept-alive connection turns out dead. Transfers (http_client_downloads.cpp,
+// http_client_uploads.cpp) are built on it. Only for proto/net/http_*.cpp. Threads: one executor.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -51,7 +51,8 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
   asio::awaitable<Result<ResponseHead>> begin(HttpRequest request, BodySource body,
                                               RequestDeadlines deadlines);
   /// The whole body in memory.
-  asio::awaitable<Result<std::string>> read_body(std::uint64_t bytes_max, Deadline deadline);
+  asio::awaitable<Result<std::string>> read_body(std::uint64_t bytes_max,
+                                                 RequestDeadlines deadlines);
   /// Some bytes of a body with a length; 0 at its end.
   asio::awaitable<Result<std::size_t>> read_piece(std::span<char> out);
   /// Ends the reply: the connection is kept if the body was read to its end.
@@ -67,6 +68,10 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
   /// kCanceled if close() was called since `generation`, else the error given.
   Error explain(std::uint64_t the_generation, Error error) const;
   Deadline piece_deadline() const { return HttpStream::Clock::now() + options.piece_timeout; }
+  /// For some bytes more: that of the request, or that of a piece.
+  Deadline next_deadline(const RequestDeadlines& deadlines) const {
+    return deadlines.all != Deadline::max() ? deadlines.all : piece_deadline();
+  }
   Deadline reply_deadline(const RequestDeadlines& deadlines) const;
 
   const asio::any_io_executor executor;

@@ -22,6 +22,7 @@ namespace {
 using asio::ip::tcp;
 using ErrorCode = boost::system::error_code;
 
+constexpr std::size_t kPiecesKept = 16;
 constexpr auto kStopLook = std::chrono::milliseconds(10);
 constexpr std::string_view kFullResponse =
     "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 51\r\n"
@@ -233,6 +234,23 @@ std::shared_ptr<Session> HttpServer::Impl::lock_upload(const std::string& key,
 void HttpServer::Impl::unlock_upload(const std::string& key) {
   const std::lock_guard lock(mutex_);
   upload_owners_.erase(key);
+}
+
+std::shared_ptr<char[]> HttpServer::Impl::take_piece() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!pieces_.empty()) {
+      auto piece = std::move(pieces_.back());
+      pieces_.pop_back();
+      return piece;
+    }
+  }
+  return std::make_shared_for_overwrite<char[]>(kUploadPieceBytes);
+}
+
+void HttpServer::Impl::give_piece(std::shared_ptr<char[]> piece) {
+  const std::lock_guard lock(mutex_);
+  if (pieces_.size() < kPiecesKept) pieces_.push_back(std::move(piece));
 }
 
 HttpServer::HttpServer(asio::any_io_executor io, asio::any_io_executor pool,

@@ -47,6 +47,9 @@ class Slot {
   std::uint64_t amount_ = 0;
 };
 
+/// Uploads are received in pieces of so many bytes.
+inline constexpr std::size_t kUploadPieceBytes = 256 * 1024;
+
 /// A call under way; ends its counts when the handler has ended.
 struct CallSlot {
   CallSlot(std::shared_ptr<HttpServer::Impl> the_server, std::shared_ptr<AddressUse> the_address);
@@ -109,8 +112,14 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
                                        const std::shared_ptr<Session>& session);
   void unlock_upload(const std::string& key);
 
+  /// Memory for a piece of an upload. Fresh pages cost more than the rest of a small upload, so a
+  /// few pieces are kept.
+  std::shared_ptr<char[]> take_piece();
+  void give_piece(std::shared_ptr<char[]> piece);
+
  private:
   std::mutex mutex_;
+  std::vector<std::shared_ptr<char[]>> pieces_;
   std::unordered_map<const Session*, std::weak_ptr<Session>> sessions_;
   std::map<std::string, std::shared_ptr<AddressUse>> addresses_;
   std::map<std::string, std::weak_ptr<Session>> upload_owners_;

@@ -105,6 +105,7 @@ asio::awaitable<std::size_t> Session::read_head() {
   const HttpServerOptions& options = server_->options;
   if (stream_->buffered().empty()) {
     stream_->shrink();
+    head_ = RequestHead();
     is_idle_ = true;
     const ErrorCode error =
         co_await stream_->fill(options.header_bytes_max, Clock::now() + options.idle_timeout);

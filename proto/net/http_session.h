@@ -74,6 +74,7 @@ class Session : public std::enable_shared_from_this<Session> {
   asio::awaitable<BodyOrRefusal> read_body(std::uint64_t bytes_max);
   asio::awaitable<BodyOrRefusal> read_chunked_body(std::uint64_t bytes_max);
   asio::awaitable<void> run_call(DecodedCall call, std::shared_ptr<CallSlot> slot);
+  asio::awaitable<void> wait_for_outcome(std::shared_ptr<OpenCall> open, Deadline deadline);
   void watch_caller(const std::shared_ptr<OpenCall>& call);
   void look_at_caller(const std::shared_ptr<OpenCall>& call);
   asio::awaitable<void> serve_page(const PageHandler* page);
@@ -93,6 +94,8 @@ class Session : public std::enable_shared_from_this<Session> {
   asio::awaitable<void> append_upload(std::string owner, std::string id);
   asio::awaitable<void> remove_upload(std::string owner, std::string id);
   asio::awaitable<Result<UploadState>> receive(std::string owner, UploadState state);
+  asio::awaitable<Result<UploadState>> receive_piece(std::string owner, UploadState state,
+                                                     std::shared_ptr<char[]> piece);
   asio::awaitable<bool> lock_upload(std::string key);
 
   const std::shared_ptr<HttpServer::Impl> server_;

@@ -13,8 +13,8 @@
 namespace mh::net {
 namespace {
 
-// A call's head and message fit in it.
-constexpr std::size_t kBufferBytes = 4 * 1024;
+// The head and the message of most calls fit in it; thousands of idle connections keep it.
+constexpr std::size_t kBufferBytes = 2 * 1024;
 constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
 
 short poll_now(int descriptor, short events) {

@@ -13,7 +13,6 @@ namespace {
 
 constexpr std::string_view kVersion = "1.0.0";
 constexpr std::string_view kUploadType = "application/offset+octet-stream";
-constexpr std::size_t kPieceBytes = 256 * 1024;
 // A connection that was cut is noticed late; its upload goes to the one that comes after it.
 constexpr auto kLockPatience = std::chrono::seconds(3);
 constexpr auto kLockLook = std::chrono::milliseconds(10);
@@ -243,41 +242,39 @@ asio::awaitable<void> Session::append_upload(std::string owner, std::string id) 
 // The body, piece by piece, from the socket to the sink. A cut keeps what has arrived.
 asio::awaitable<Result<UploadState>> Session::receive(std::string owner, UploadState state) {
   const HttpServerOptions& options = server_->options;
-  Slot slot = Slot::take(server_->uploads_open, 1, options.uploads_max);
+  const Slot slot = Slot::take(server_->uploads_open, 1, options.uploads_max);
   if (!slot)
     co_return fail(Errc::kUnavailable, "the server receives " +
                                            std::to_string(options.uploads_max) +
                                            " uploads already: try again");
   const bool goes_on = co_await send_continue();
   if (!goes_on) co_return state;
-  const std::size_t piece_bytes =
-      static_cast<std::size_t>(std::min<std::uint64_t>(body_left_, kPieceBytes));
-  const auto piece = std::make_shared_for_overwrite<char[]>(std::max<std::size_t>(piece_bytes, 1));
+  const auto piece = server_->take_piece();
+  Result<UploadState> outcome = state;
   do {
-    const std::size_t size =
-        static_cast<std::size_t>(std::min<std::uint64_t>(body_left_, piece_bytes));
-    is_receiving_ = true;
-    const auto outcome = co_await stream_->read(std::span(piece.get(), size), body_deadline(size));
-    is_receiving_ = false;
-    const ErrorCode error = outcome.first;
-    const std::size_t count = outcome.second;
-    body_left_ -= count;
-    if (count > 0 || size == 0) {
-      auto append = [sink = server_->uploads, owner, state, piece, count] {
-        return sink->append(owner, state.id, state.offset,
-                            std::as_bytes(std::span(piece.get(), count)));
-      };
-      auto appended = co_await run_on(server_->pool, std::move(append));
-      if (!appended.has_value()) co_return appended.error();
-      state = *std::move(appended);
-    }
-    if (error || is_interrupted_) {
-      is_open_ = false;
-      is_interrupted_ = false;
-      co_return state;
-    }
-  } while (body_left_ > 0);
-  co_return state;
+    outcome = co_await receive_piece(owner, *outcome, piece);
+  } while (outcome.has_value() && is_open_ && body_left_ > 0);
+  server_->give_piece(piece);
+  co_return outcome;
+}
+
+asio::awaitable<Result<UploadState>> Session::receive_piece(std::string owner, UploadState state,
+                                                            std::shared_ptr<char[]> piece) {
+  const auto size =
+      static_cast<std::size_t>(std::min<std::uint64_t>(body_left_, kUploadPieceBytes));
+  is_receiving_ = true;
+  const auto outcome = co_await stream_->read(std::span(piece.get(), size), body_deadline(size));
+  is_receiving_ = false;
+  const std::size_t count = outcome.second;
+  body_left_ -= count;
+  if (outcome.first || is_interrupted_) is_open_ = is_interrupted_ = false;
+  // The empty blob is one empty piece.
+  if (count == 0 && size > 0) co_return state;
+  auto append = [sink = server_->uploads, owner, state, piece, count] {
+    return sink->append(owner, state.id, state.offset,
+                        std::as_bytes(std::span(piece.get(), count)));
+  };
+  co_return co_await run_on(server_->pool, std::move(append));
 }
 
 asio::awaitable<void> Session::remove_upload(std::string owner, std::string id) {

@@ -220,6 +220,37 @@ TEST_F(TransfersTest, RefusedUploadsSayWhy) {
   EXPECT_EQ(early.error().code, Errc::kUnauthenticated) << early.error().message;
 }
 
+TEST_F(TransfersTest, AServerThatTakesNoBytesIsGivenUp) {
+  const std::string created =
+      "HTTP/1.1 201 Created\r\nLocation: /upload/a\r\nUpload-Offset: 0\r\nContent-Length: "
+      "0\r\n\r\n";
+  const std::string taken = "HTTP/1.1 204 No Content\r\nUpload-Offset: 0\r\n\r\n";
+  ScriptedServer server({{created, taken, taken, taken, taken, taken, taken, taken, taken}});
+  HttpClientOptions options;
+  options.single_request_bytes_max = 0;
+  options.resume_count_max = 2;
+  BlockingClient client(url_of(server.port()), options);
+  EXPECT_EQ(client.upload_bytes("abc", sha256("abc")).error().code, Errc::kUnavailable);
+  EXPECT_LE(server.requests().size(), 6U);
+}
+
+TEST_F(TransfersTest, AnUploadThatTheServerDroppedIsMadeAnew) {
+  start();
+  const std::string dropped = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+  const std::string created =
+      "HTTP/1.1 201 Created\r\nLocation: http://proxy/upload/a\r\nUpload-Offset: 0\r\n"
+      "Content-Length: 0\r\n\r\n";
+  const std::string taken = "HTTP/1.1 204 No Content\r\nUpload-Offset: 3\r\n\r\n";
+  ScriptedServer server({{created, dropped, created, taken}});
+  HttpClientOptions options;
+  options.single_request_bytes_max = 0;
+  BlockingClient client(url_of(server.port()), options);
+  const auto report = client.upload_bytes("abc", sha256("abc"));
+  ASSERT_TRUE(report.has_value()) << report.error().message;
+  EXPECT_EQ(report->bytes_moved, 3U);
+  EXPECT_TRUE(server.requests()[3].starts_with("PATCH /upload/a HTTP/1.1\r\n"));
+}
+
 TEST_F(TransfersTest, AFileThatShrinksWhileItIsUploadedIsNamed) {
   start();
   write(folder_ / "file", pattern(1'000'000));

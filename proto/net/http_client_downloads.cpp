@@ -1,6 +1,5 @@
-// Blob downloads and tus uploads that go on after a cut. See http_client.h.
+// Blob downloads of the client that go on after a cut. See http_client.h.
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,12 +7,9 @@
 #include <span>
 #include <vector>
 
-#include "proto/base/bytes.h"
 #include "proto/base/file.h"
-#include "proto/base/random.h"
-#include "proto/net/async.h"
-#include "proto/net/backoff.h"
 #include "proto/net/http_client_impl.h"
+#include "proto/net/http_patience.h"
 
 namespace mh::net {
 namespace {
@@ -24,34 +20,6 @@ constexpr std::size_t kPieceBytes = 256 * 1024;
 constexpr std::uint64_t kSentenceBytesMax = 64 * 1024;
 
 std::string blob_target(const Digest& digest) { return "/blob/sha256/" + digest.hex(); }
-
-// Worth another try: the way was cut or the server is busy, nothing is wrong with the request.
-bool is_transient(const Error& error) {
-  return error.code == Errc::kUnavailable || error.code == Errc::kDeadlineExceeded;
-}
-
-// Counts tries without progress and waits between them.
-class Patience {
- public:
-  Patience(std::uint32_t count_max, std::uint64_t seed)
-      : count_max_(count_max),
-        backoff_(seed, {std::chrono::milliseconds(100), std::chrono::seconds(5)}) {}
-  bool has_more() const { return backoff_.failure_count() < count_max_; }
-  void reset() { backoff_.reset(); }
-  asio::awaitable<void> wait() {
-    const auto pause = backoff_.next();
-    co_await sleep_for(pause);
-  }
-
- private:
-  const std::uint32_t count_max_;
-  Backoff backoff_;
-};
-
-Patience patience_for(const HttpClientOptions& options, const Digest& digest) {
-  const auto now = static_cast<std::uint64_t>(HttpStream::Clock::now().time_since_epoch().count());
-  return Patience(options.resume_count_max, now ^ std::hash<Digest>()(digest));
-}
 
 // "bytes 100-199/1000": where the part starts and how long the whole is.
 struct ContentRange {
@@ -141,8 +109,7 @@ using Impl = HttpClient::Impl;
 
 // The sentence of a refusal, then the error.
 asio::awaitable<Error> read_refusal(Impl& client, ResponseHead head, std::string doing) {
-  const auto deadline = client.reply_deadline(RequestDeadlines());
-  auto body = co_await client.read_body(kSentenceBytesMax, deadline);
+  auto body = co_await client.read_body(kSentenceBytesMax, RequestDeadlines());
   if (body.has_value()) {
     client.end_reply();
     head.response.body = *std::move(body);
@@ -231,141 +198,6 @@ asio::awaitable<Status> download_whole(Impl& client, PartFile& part, Download& d
   }
 }
 
-// A file or a text as the body of uploads.
-struct UploadContent {
-  Digest digest;
-  BodySource source;
-  TransferProgress progress;
-};
-
-// The bytes from `begin` on.
-BodySource rest_of(const UploadContent& content, std::uint64_t begin) {
-  BodySource rest;
-  rest.bytes = content.source.bytes - begin;
-  rest.read = [whole = content.source, begin, progress = content.progress](
-                  std::uint64_t offset, std::span<char> out) -> Status {
-    if (progress && begin + offset > 0) progress(begin + offset, whole.bytes);
-    return whole.read(begin + offset, out);
-  };
-  return rest;
-}
-
-struct UploadPlace {
-  std::string target;  // "/upload/…"
-  std::uint64_t offset = 0;
-};
-
-// Location and offset of a reply to POST, HEAD or PATCH.
-Result<UploadPlace> place_of(const HttpResponse& response, std::string target,
-                             const std::string& base_path) {
-  if (const auto location = response.headers.find("Location")) {
-    std::string_view path = *location;
-    if (const std::size_t scheme = path.find("://"); scheme != std::string_view::npos) {
-      const std::size_t slash = path.find('/', scheme + 3);
-      path = slash == std::string_view::npos ? std::string_view("/") : path.substr(slash);
-    }
-    if (!base_path.empty() && path.starts_with(base_path)) path.remove_prefix(base_path.size());
-    target = path;
-  }
-  const bool is_clean =
-      std::all_of(target.begin(), target.end(), [](char c) { return c > ' ' && c < 0x7F; });
-  const auto offset = parse_decimal(response.headers.find("Upload-Offset").value_or(""));
-  if (!target.starts_with("/") || !is_clean || !offset)
-    return fail(
-        Errc::kUnknown,
-        "upload: the reply does not say where the upload stands: is this a Manyhands server?");
-  return UploadPlace{std::move(target), *offset};
-}
-
-HttpRequest tus_request(std::string method, std::string target) {
-  HttpRequest request;
-  request.method = std::move(method);
-  request.target = std::move(target);
-  request.headers.add("Tus-Resumable", "1.0.0");
-  return request;
-}
-
-// Sends one tus request and says where the upload stands then.
-asio::awaitable<Result<UploadPlace>> tus_exchange(Impl& client, HttpRequest request,
-                                                  BodySource body) {
-  std::string target = request.target;
-  auto response = co_await client.exchange(std::move(request), std::move(body), RequestDeadlines(),
-                                           kSentenceBytesMax);
-  if (!response.has_value()) co_return response.error();
-  if (response->status < 200 || response->status >= 300)
-    co_return error_of_reply(*response, "upload");
-  co_return place_of(*response, std::move(target), client.server.base_path);
-}
-
-asio::awaitable<Result<UploadPlace>> create_upload(Impl& client, const UploadContent& content,
-                                                   bool with_body) {
-  HttpRequest request = tus_request("POST", "/upload");
-  request.headers.add("Upload-Length", std::to_string(content.source.bytes));
-  request.headers.add("Upload-Metadata", "sha256 " + to_base64(as_bytes(content.digest.hex())));
-  BodySource body;
-  if (with_body) {
-    request.headers.add("Content-Type", "application/offset+octet-stream");
-    body = rest_of(content, 0);
-  }
-  co_return co_await tus_exchange(client, std::move(request), std::move(body));
-}
-
-asio::awaitable<Result<UploadPlace>> continue_upload(Impl& client, const UploadContent& content,
-                                                     UploadPlace place) {
-  HttpRequest request = tus_request("PATCH", place.target);
-  request.headers.add("Upload-Offset", std::to_string(place.offset));
-  request.headers.add("Content-Type", "application/offset+octet-stream");
-  BodySource body = rest_of(content, place.offset);
-  co_return co_await tus_exchange(client, std::move(request), std::move(body));
-}
-
-// Creates, sends, and after a cut asks where the server stands and goes on from there.
-asio::awaitable<Result<TransferReport>> upload_whole(Impl& client, UploadContent content) {
-  const std::uint64_t total = content.source.bytes;
-  const bool in_one = total <= client.options.single_request_bytes_max;
-  TransferReport report;
-  report.bytes_total = total;
-  Patience patience = patience_for(client.options, content.digest);
-  std::optional<UploadPlace> place;
-  bool is_place_known = false;
-  while (true) {
-    Result<UploadPlace> next = UploadPlace();
-    const std::uint64_t offset = place ? place->offset : 0;
-    if (!place) {
-      next = co_await create_upload(client, content, in_one);
-    } else if (!is_place_known) {
-      HttpRequest question = tus_request("HEAD", place->target);
-      BodySource nothing;
-      next = co_await tus_exchange(client, std::move(question), std::move(nothing));
-    } else {
-      next = co_await continue_upload(client, content, *place);
-    }
-    if (next.has_value()) {
-      if (next->offset > total)
-        co_return fail(Errc::kUnknown, "upload: the server has more bytes than were sent");
-      if (in_one || place) report.bytes_moved += next->offset > offset ? next->offset - offset : 0;
-      if (next->offset > offset) patience.reset();
-      place = *next;
-      is_place_known = true;
-      if (place->offset == total) break;
-      if (next->offset > offset || offset == 0) continue;
-    }
-    // An upload that the server has dropped is made anew.
-    if (!next.has_value() && place && next.error().code == Errc::kNotFound) place.reset();
-    const bool goes_on = next.has_value() || is_transient(next.error()) ||
-                         next.error().code == Errc::kAborted ||
-                         (!place && next.error().code == Errc::kNotFound && offset > 0);
-    if (!goes_on || !patience.has_more()) {
-      if (next.has_value()) co_return fail(Errc::kUnavailable, "upload: nothing moves");
-      co_return next.error();
-    }
-    is_place_known = false;
-    co_await patience.wait();
-  }
-  if (content.progress) content.progress(total, total);
-  co_return report;
-}
-
 }  // namespace
 
 asio::awaitable<Result<TransferReport>> HttpClient::download(Digest digest, fs::path target,
@@ -423,56 +255,6 @@ asio::awaitable<Result<std::string>> HttpClient::fetch(Digest digest, std::uint6
       co_return impl->explain(started, response.error());
     co_await patience.wait();
   }
-}
-
-asio::awaitable<Result<TransferReport>> HttpClient::upload(fs::path file, Digest digest,
-                                                           TransferProgress progress) {
-  const std::shared_ptr<Impl> impl = impl_;
-  const std::uint64_t started = impl->generation;
-  const auto turn = co_await impl->take_turn();
-  if (impl->generation != started) co_return impl->explain(started, Error());
-  const auto descriptor = std::make_shared<UniqueFd>(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
-  struct stat info {};
-  if (!descriptor->is_open() || ::fstat(descriptor->get(), &info) != 0)
-    co_return errno_error("cannot open", file, errno);
-  UploadContent content;
-  content.digest = digest;
-  content.progress = std::move(progress);
-  content.source.bytes = static_cast<std::uint64_t>(info.st_size);
-  content.source.read = [descriptor, file](std::uint64_t offset, std::span<char> out) -> Status {
-    std::size_t done = 0;
-    while (done < out.size()) {
-      const ssize_t count = ::pread(descriptor->get(), out.data() + done, out.size() - done,
-                                    static_cast<off_t>(offset + done));
-      if (count < 0 && errno == EINTR) continue;
-      if (count < 0) return errno_error("cannot read", file, errno);
-      if (count == 0)
-        return fail(Errc::kDataLoss, file.string() + " became shorter while it was uploaded");
-      done += static_cast<std::size_t>(count);
-    }
-    return {};
-  };
-  auto report = co_await upload_whole(*impl, std::move(content));
-  if (!report.has_value()) co_return impl->explain(started, report.error());
-  co_return report;
-}
-
-asio::awaitable<Result<TransferReport>> HttpClient::upload_bytes(std::string text, Digest digest) {
-  const std::shared_ptr<Impl> impl = impl_;
-  const std::uint64_t started = impl->generation;
-  const auto turn = co_await impl->take_turn();
-  if (impl->generation != started) co_return impl->explain(started, Error());
-  const auto bytes = std::make_shared<const std::string>(std::move(text));
-  UploadContent content;
-  content.digest = digest;
-  content.source.bytes = bytes->size();
-  content.source.read = [bytes](std::uint64_t offset, std::span<char> out) -> Status {
-    std::copy_n(bytes->data() + offset, out.size(), out.data());
-    return {};
-  };
-  auto report = co_await upload_whole(*impl, std::move(content));
-  if (!report.has_value()) co_return impl->explain(started, report.error());
-  co_return report;
 }
 
 }  // namespace mh::net

@@ -14,7 +14,9 @@ namespace {
 
 using asio::ip::tcp;
 
-constexpr std::size_t kPieceBytes = 256 * 1024;
+// Small enough that the allocator has it at hand: fresh pages would cost more than the sending.
+constexpr std::size_t kPieceBytes = 64 * 1024;
+constexpr std::size_t kBodyPieceBytes = 1024 * 1024;
 constexpr std::size_t kChunkBufferBytes = 64 * 1024;
 constexpr std::size_t kSentenceBytesMax = 300;
 constexpr auto kLastWords = std::chrono::seconds(2);
@@ -106,15 +108,19 @@ asio::awaitable<Status> HttpClient::Impl::connect(Deadline deadline) {
   const std::uint64_t started = generation;
   auto endpoints = co_await resolve(deadline);
   if (!endpoints.has_value()) co_return endpoints.error();
-  ErrorCode error;
+  ErrorCode error = asio::error::timed_out;
+  auto left = static_cast<std::int64_t>(endpoints->size());
   for (const tcp::endpoint& endpoint : *endpoints) {
+    // Each address has its share of the time: the first may be one that answers nothing.
+    const auto now = HttpStream::Clock::now();
+    if (now >= deadline) break;
+    const Deadline share = now + (deadline - now) / left--;
     if (generation != started) co_return fail(Errc::kCanceled, "closed");
     stream_ = std::make_shared<HttpStream>(tcp::socket(executor));
     received_told_ = sent_told_ = 0;
     const auto stream = stream_;
-    error = co_await stream->connect(endpoint, deadline);
+    error = co_await stream->connect(endpoint, share);
     if (!error && stream_ == stream) co_return Status();
-    if (error == asio::error::timed_out) break;
   }
   stream_.reset();
   co_return error_of(error, "cannot connect to");
@@ -241,7 +247,7 @@ asio::awaitable<Result<ResponseHead>> HttpClient::Impl::begin(HttpRequest reques
 }
 
 asio::awaitable<Result<std::string>> HttpClient::Impl::read_body(std::uint64_t bytes_max,
-                                                                 Deadline deadline) {
+                                                                 RequestDeadlines deadlines) {
   const std::uint64_t started = generation;
   const auto stream = stream_;
   if (!stream) co_return explain(started - 1, Error());
@@ -254,9 +260,14 @@ asio::awaitable<Result<std::string>> HttpClient::Impl::read_body(std::uint64_t b
   if (framing_.content_length) {
     if (body_left_ > bytes_max) co_return too_large();
     body.resize(static_cast<std::size_t>(body_left_));
-    const auto outcome = co_await stream->read(body, deadline);
-    error = outcome.first;
-    body_left_ -= outcome.second;
+    while (body_left_ > 0 && !error) {
+      const std::size_t done = body.size() - static_cast<std::size_t>(body_left_);
+      const auto piece =
+          std::span(body).subspan(done, std::min(body.size() - done, kBodyPieceBytes));
+      const auto outcome = co_await stream->read(piece, next_deadline(deadlines));
+      error = outcome.first;
+      body_left_ -= outcome.second;
+    }
   } else if (framing_.is_chunked) {
     ChunkedBody chunks(ChunkedBody::Side::kResponse, raw_head_, bytes_max);
     while (!error) {
@@ -264,7 +275,7 @@ asio::awaitable<Result<std::string>> HttpClient::Impl::read_body(std::uint64_t b
       if (!used.has_value()) co_return used.error();
       stream->consume(*used);
       if (chunks.is_done()) break;
-      error = co_await stream->fill(kChunkBufferBytes, deadline);
+      error = co_await stream->fill(kChunkBufferBytes, next_deadline(deadlines));
     }
     if (!error) body = chunks.take();
   } else {
@@ -273,7 +284,7 @@ asio::awaitable<Result<std::string>> HttpClient::Impl::read_body(std::uint64_t b
       body.append(stream->buffered());
       stream->consume(stream->buffered().size());
       if (body.size() > bytes_max) co_return too_large();
-      error = co_await stream->fill(kChunkBufferBytes, deadline);
+      error = co_await stream->fill(kChunkBufferBytes, next_deadline(deadlines));
     }
     if (error == asio::error::eof) error = ErrorCode();
   }
@@ -323,7 +334,7 @@ asio::awaitable<Result<HttpResponse>> HttpClient::Impl::exchange(HttpRequest req
                                                                  std::uint64_t response_bytes_max) {
   auto head = co_await begin(std::move(request), std::move(body), deadlines);
   if (!head.has_value()) co_return head.error();
-  auto content = co_await read_body(response_bytes_max, reply_deadline(deadlines));
+  auto content = co_await read_body(response_bytes_max, deadlines);
   if (!content.has_value()) {
     drop();
     co_return content.error();
