@@ -369,8 +369,4 @@ std::optional<std::pair<UniqueFd, std::filesystem::path>> BlobStore::take_spare(
   return std::nullopt;
 }
 
-void BlobStore::remove(const Digest& digest) {
-  if (const auto file = take_out(digest)) ::unlink(file->c_str());
-}
-
 }  // namespace mh::server

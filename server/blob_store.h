@@ -67,15 +67,13 @@ class BlobStore {
   Result<void> make_durable(const Digest& digest);
   // Maps a whole blob. Errors: kNotFound, kResourceExhausted (more than bytes_max).
   Result<MappedFile> map(const Digest& digest, std::uint64_t bytes_max = UINT64_MAX) const;
-  // Takes a blob out of its place and returns where it lies now, to be deleted by the caller; none
-  // if there is no such blob. Fast: a rename.
+  // Takes a blob out of its place and returns where it lies now, for recycle(); none if there is no
+  // such blob. Fast: a rename. Readers that opened it keep their copy.
   std::optional<std::filesystem::path> take_out(const Digest& digest);
   // Takes over files from take_out(): each is kept for its blocks if few are, else deleted.
   // Makes durable first that they are no blobs any more: after a power failure none may come back
   // under its old name with the bytes of another.
   void recycle(const std::vector<std::filesystem::path>& files);
-  // Removes a blob; one that is not there is no error. Readers that opened it keep their copy.
-  void remove(const Digest& digest);
 
   // Where it lies now; make_durable() and take_out() move it.
   std::filesystem::path path_of(const Digest& digest) const;

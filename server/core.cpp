@@ -14,6 +14,8 @@ namespace {
 
 // Blobs taken out of their place in one turn of the strand.
 constexpr std::size_t kSweepMax = 32;
+// How long after its last call a host is told to be active.
+constexpr std::chrono::milliseconds kActiveWindow{60'000};
 
 bool is_empty(const Transaction& transaction) {
   return transaction.changes.is_empty() && transaction.accounts.empty() &&
@@ -53,6 +55,10 @@ void Core::start() {
   }
   settle_alone(coordinator_.initial_effects(now()));
   tick();
+}
+
+std::uint32_t Core::active_host_count() const {
+  return coordinator_.active_host_count(now(), kActiveWindow);
 }
 
 void Core::stop() {

@@ -84,6 +84,8 @@ class Core {
   const std::string& server_id() const { return server_id_; }
   TimePoint now() const { return parts_.clock.now(); }
   TimePoint started() const { return started_; }
+  // Hosts seen in the last minute.
+  std::uint32_t active_host_count() const;
 
   // Commits and waits. Nothing to commit: waits for the commits under way.
   asio::awaitable<void> commit(Transaction transaction);

@@ -18,15 +18,8 @@ constexpr std::uint64_t kPointsMax = 10'000;
 constexpr std::uint64_t kLogEntriesDefault = 100;
 constexpr std::uint64_t kLogEntriesMax = 1'000;
 constexpr std::uint32_t kPriorityMax = 100;
-constexpr std::chrono::milliseconds kWatchMax{25'000};
-constexpr std::chrono::milliseconds kAnswerMargin{250};
 // How often a submission is prepared again when an equal blob was deleted meanwhile.
 constexpr int kPrepareAttempts = 3;
-
-Error no_such_job(std::uint64_t id) {
-  return fail(Errc::kNotFound,
-              "there is no job " + std::to_string(id) + " ('manyhands job list' shows all)");
-}
 
 Result<scheduler::JobView> find_job(Core& core, std::uint64_t id) {
   auto view = core.coordinator().job(JobId(id), core.now());
@@ -173,8 +166,7 @@ asio::awaitable<Result<v1::WatchJobResponse>> watch_job(Core& core, net::CallCon
                                                         v1::WatchJobRequest request) {
   MH_CO_TRY(const Caller caller,
             core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
-  auto most = std::min(std::chrono::milliseconds(request.max_wait_ms()), kWatchMax);
-  if (context.timeout) most = std::min(most, *context.timeout - kAnswerMargin);
+  const auto most = hold_time(context, request.max_wait_ms());
   MH_CO_TRY(scheduler::JobView view, find_job(core, request.id()));
   if (view.row.version <= request.after_version() && most.count() > 0) {
     ParkedCalls::Place place(core.parked(), request.id(), watcher(caller), context.ended, most);

@@ -13,11 +13,6 @@
 namespace mh::server {
 namespace {
 
-Error no_such_job(std::uint64_t id) {
-  return fail(Errc::kNotFound,
-              "there is no job " + std::to_string(id) + " ('manyhands job list' shows all)");
-}
-
 v1::Model model_message(std::uint64_t job_id, const scheduler::ModelView& view) {
   v1::Model message;
   message.set_job_id(job_id);

@@ -9,8 +9,6 @@ namespace {
 
 namespace v1 = manyhands::v1;
 
-constexpr std::chrono::milliseconds kActiveWindow{60'000};
-
 asio::awaitable<Result<v1::GetStatusResponse>> get_status(Core& core, net::CallContext,
                                                           v1::GetStatusRequest) {
   v1::GetStatusResponse response;
@@ -20,7 +18,7 @@ asio::awaitable<Result<v1::GetStatusResponse>> get_status(Core& core, net::CallC
   response.set_started_ms(to_unix_ms(core.started()));
   response.set_now_ms(to_unix_ms(core.now()));
   response.set_running_job_count(core.coordinator().running_job_count());
-  response.set_active_host_count(core.coordinator().active_host_count(core.now(), kActiveWindow));
+  response.set_active_host_count(core.active_host_count());
   co_return response;
 }
 

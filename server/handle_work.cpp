@@ -15,8 +15,6 @@ namespace mh::server {
 namespace {
 
 constexpr std::size_t kHostSecretBytes = 43;
-// Left of the caller's own time limit when a held call is answered.
-constexpr std::chrono::milliseconds kAnswerMargin{250};
 
 Status check_secret(const std::string& secret) {
   const bool is_base64url = std::all_of(secret.begin(), secret.end(), [](char c) {
@@ -85,13 +83,6 @@ asio::awaitable<Result<scheduler::ExchangeReply>> ask(Core& core, scheduler::Exc
   co_return reply;
 }
 
-std::chrono::milliseconds hold_time(const net::CallContext& context,
-                                    const v1::ExchangeRequest& request) {
-  auto hold = std::min(std::chrono::milliseconds(request.max_wait_ms()), kHoldMax);
-  if (context.timeout) hold = std::min(hold, *context.timeout - kAnswerMargin);
-  return hold;
-}
-
 asio::awaitable<Result<v1::ExchangeResponse>> exchange(Core& core, net::CallContext context,
                                                        v1::ExchangeRequest request) {
   const TimePoint received = core.now();
@@ -103,7 +94,7 @@ asio::awaitable<Result<v1::ExchangeResponse>> exchange(Core& core, net::CallCont
     event = co_await screen_reports(core, std::move(event));
   }
   MH_CO_TRY(scheduler::ExchangeReply reply, co_await ask(core, event, nullptr));
-  const auto hold = hold_time(context, request);
+  const auto hold = hold_time(context, request.max_wait_ms());
   if (reply.is_parkable() && hold.count() > 0) {
     ParkedCalls::Place place(core.parked(), kWorkKey, host.host_id, context.ended, hold);
     while (reply.is_parkable() && !place.is_over()) {

@@ -5,6 +5,8 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <chrono>
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -12,6 +14,13 @@
 #include "server/core.h"
 
 namespace mh::server {
+
+// How long to hold a call that asked for `wanted_ms`: bounded, and answered before the caller's own
+// limit. Not above 0: do not hold it.
+std::chrono::milliseconds hold_time(const net::CallContext& context, std::uint32_t wanted_ms);
+
+// "There is no job 7", and what shows those that are.
+Error no_such_job(std::uint64_t id);
 
 template <class Request, class Response>
 using Handler = asio::awaitable<Result<Response>> (*)(Core& core, net::CallContext context,

@@ -75,7 +75,7 @@ void JobAggregation::restart_sum(std::uint64_t step) {
   waiting_.clear();
 }
 
-Result<MappedFile> JobAggregation::map_update(const Digest& digest, std::uint64_t step) const {
+Result<MappedUpdate> JobAggregation::map_update(const Digest& digest, std::uint64_t step) const {
   MH_TRY(MappedFile file, blobs_.map(digest));
   MH_TRY(const update::PackView pack,
          update::view_pack(file.bytes(), update::PackKind::kGradientSum,
@@ -85,25 +85,23 @@ Result<MappedFile> JobAggregation::map_update(const Digest& digest, std::uint64_
                                      std::to_string(pack.header.step) + ", expected " +
                                      std::to_string(step));
   }
-  return file;
+  return MappedUpdate{std::move(file), pack.values()};
 }
 
 Status JobAggregation::add_update(std::uint64_t shard, const Digest& digest, std::uint64_t step) {
-  MH_TRY(const MappedFile file, map_update(digest, step));
-  MH_TRY(const update::PackView pack, update::view_pack(file.bytes()));
-  MH_TRY_VOID(sum_->add(shard, pack.values()));
+  MH_TRY(const MappedUpdate update, map_update(digest, step));
+  MH_TRY_VOID(sum_->add(shard, update.values));
   added_.push_back(digest);
   return {};
 }
 
 Status JobAggregation::sum_at_once(const scheduler::StepReady& step) {
-  std::vector<MappedFile> files;
+  std::vector<MappedUpdate> updates;
   std::vector<std::span<const float>> shards;
   for (const Digest& digest : step.update_digests) {
-    MH_TRY(MappedFile file, map_update(digest, step.step));
-    MH_TRY(const update::PackView pack, update::view_pack(file.bytes()));
-    shards.push_back(pack.values());
-    files.push_back(std::move(file));
+    MH_TRY(MappedUpdate update, map_update(digest, step.step));
+    shards.push_back(update.values);
+    updates.push_back(std::move(update));
   }
   return update::mean_gradient(shards, step.sample_count, mean_);
 }

@@ -32,6 +32,12 @@ class PackBuffer {
   std::span<float> values_;
 };
 
+// An update's numbers, which lie in the mapped file.
+struct MappedUpdate {
+  MappedFile file;
+  std::span<const float> values;
+};
+
 class JobAggregation {
  public:
   JobAggregation(BlobStore& blobs, const Digest& job_digest, const Digest& manifest_digest)
@@ -49,7 +55,7 @@ class JobAggregation {
   Status prepare();
   Status load_state(const scheduler::StepReady& step);
   // An update of this job and step. Errors: kNotFound, kDataLoss, kInvalidArgument.
-  Result<MappedFile> map_update(const Digest& digest, std::uint64_t step) const;
+  Result<MappedUpdate> map_update(const Digest& digest, std::uint64_t step) const;
   Status add_update(std::uint64_t shard, const Digest& digest, std::uint64_t step);
   // Both leave the mean gradient in mean_.
   Status sum_at_once(const scheduler::StepReady& step);

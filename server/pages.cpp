@@ -10,8 +10,6 @@
 namespace mh::server {
 namespace {
 
-constexpr std::chrono::milliseconds kActiveWindow{60'000};
-
 asio::awaitable<net::HttpResponse> dashboard() {
   net::HttpResponse response;
   response.headers.add("Content-Type", "text/html; charset=utf-8");
@@ -29,7 +27,7 @@ asio::awaitable<net::HttpResponse> health() { co_return net::plain_text_response
 asio::awaitable<MetricsSample> look(Core& core) {
   MetricsSample sample;
   sample.jobs = core.coordinator().jobs(core.now());
-  sample.active_hosts = core.coordinator().active_host_count(core.now(), kActiveWindow);
+  sample.active_hosts = core.active_host_count();
   for (const scheduler::HostView& host : core.coordinator().hosts()) {
     if (!host.row.is_detached) ++sample.attached_hosts;
   }

@@ -15,7 +15,6 @@ inline constexpr int kReportsMax = 64;
 inline constexpr int kHeldMax = 256;
 inline constexpr std::uint32_t kWantedMax = 16;
 inline constexpr int kHoldingsMax = 32;
-inline constexpr std::chrono::milliseconds kHoldMax{25'000};
 
 // Errors: kInvalidArgument with field, value and limit.
 Result<scheduler::HostDescription> to_description(const v1::HostDescription& message);

@@ -1,0 +1,26 @@
+// See handler.h.
+#include "server/handler.h"
+
+#include <algorithm>
+
+namespace mh::server {
+namespace {
+
+// Longest hold of a call that waits for work or for news (docs/protocol.md, Limits).
+constexpr std::chrono::milliseconds kHoldMax{25'000};
+// Left of the caller's own time limit when a held call is answered.
+constexpr std::chrono::milliseconds kAnswerMargin{250};
+
+}  // namespace
+
+std::chrono::milliseconds hold_time(const net::CallContext& context, std::uint32_t wanted_ms) {
+  const auto hold = std::min(std::chrono::milliseconds(wanted_ms), kHoldMax);
+  return context.timeout ? std::min(hold, *context.timeout - kAnswerMargin) : hold;
+}
+
+Error no_such_job(std::uint64_t id) {
+  return fail(Errc::kNotFound,
+              "there is no job " + std::to_string(id) + " ('manyhands job list' shows all)");
+}
+
+}  // namespace mh::server
