@@ -1,6 +1,7 @@
 // Models as files; see model_file.h.
 #include "trainer/engine/model_file.h"
 
+#include <cstdio>
 #include <cstring>
 #include <utility>
 
@@ -101,6 +102,20 @@ Result<ReadyModel> load_model(const ModelOnData& model, const std::string& split
   MH_TRY(ready.engine, Engine::create(std::move(job), device));
   MH_TRY_VOID(ready.engine->set_parameters(model.parameters));
   return ready;
+}
+
+Result<OpenModel> open_model(const std::filesystem::path& path,
+                             const std::vector<std::string>& data, const std::string& split,
+                             const std::string& device) {
+  keep_freed_memory();
+  OpenModel open;
+  MH_TRY(open.model, read_model_file(path, data));
+  MH_TRY(const Device opened, open_device(device, static_cast<int>(open.model.spec.threads)));
+  for (const std::string& note : {open.model.note, opened.note}) {
+    if (!note.empty()) std::fprintf(stderr, "manyhands-trainer: note: %s\n", note.c_str());
+  }
+  MH_TRY(open.ready, load_model(open.model, split, opened));
+  return open;
 }
 
 }  // namespace mh::engine

@@ -47,4 +47,14 @@ struct ReadyModel {
 Result<ReadyModel> load_model(const ModelOnData& model, const std::string& split,
                               const Device& device);
 
+/// What `predict` and `evaluate` begin with: model, data, device and split as the command line
+/// names them, ready to compute. Notes on data and device go to stderr. Errors: of the parts.
+struct OpenModel {
+  ModelOnData model;
+  ReadyModel ready;
+};
+Result<OpenModel> open_model(const std::filesystem::path& path,
+                             const std::vector<std::string>& data, const std::string& split,
+                             const std::string& device);
+
 }  // namespace mh::engine

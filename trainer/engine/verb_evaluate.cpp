@@ -21,13 +21,10 @@ struct Arguments {
 };
 
 Result<int> run(const Arguments& arguments) {
-  keep_freed_memory();
-  MH_TRY(const ModelOnData model, read_model_file(arguments.model, arguments.data));
-  MH_TRY(const Device device, open_device(arguments.device, static_cast<int>(model.spec.threads)));
-  for (const std::string& note : {model.note, device.note}) {
-    if (!note.empty()) std::fprintf(stderr, "manyhands-trainer: note: %s\n", note.c_str());
-  }
-  MH_TRY(const ReadyModel ready, load_model(model, arguments.split, device));
+  MH_TRY(const OpenModel open,
+         open_model(arguments.model, arguments.data, arguments.split, arguments.device));
+  const ModelOnData& model = open.model;
+  const ReadyModel& ready = open.ready;
   MH_TRY(const Sums sums, ready.engine->evaluate(*ready.samples, 0, ready.samples->count()));
   const auto count = static_cast<double>(sums.sample_count);
   const double loss = sums.loss_sum / count;

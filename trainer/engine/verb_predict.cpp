@@ -126,13 +126,10 @@ Status report_numbers(const ModelOnData& model, const ChunkSource& samples, std:
 }
 
 Result<int> run(const Arguments& arguments) {
-  keep_freed_memory();
-  MH_TRY(const ModelOnData model, read_model_file(arguments.model, arguments.data));
-  MH_TRY(const Device device, open_device(arguments.device, static_cast<int>(model.spec.threads)));
-  for (const std::string& note : {model.note, device.note}) {
-    if (!note.empty()) std::fprintf(stderr, "manyhands-trainer: note: %s\n", note.c_str());
-  }
-  MH_TRY(const ReadyModel ready, load_model(model, arguments.split, device));
+  MH_TRY(const OpenModel open,
+         open_model(arguments.model, arguments.data, arguments.split, arguments.device));
+  const ModelOnData& model = open.model;
+  const ReadyModel& ready = open.ready;
   if (arguments.first >= ready.samples->count()) {
     return fail(Errc::kInvalidArgument, "--first is " + std::to_string(arguments.first) +
                                             ", split " + arguments.split + " has " +
