@@ -64,12 +64,7 @@ void SqliteStore::run_writer() {
       std::unique_lock lock(mutex_);
       arrived_.wait(lock, [this] { return is_stopping_ || !queue_.empty(); });
       if (queue_.empty()) return;
-      while (!queue_.empty() && group.size() < kGroupMax) {
-        group.push_back(std::move(queue_.front()));
-        queue_.pop_front();
-      }
     }
-    taken_.notify_all();
     if (auto written = write_group(group); !written) {
       log_error(
           "cannot commit: stopping, because memory must not be ahead of the disk; nothing "
@@ -88,9 +83,27 @@ void SqliteStore::run_writer() {
   }
 }
 
-Result<void> SqliteStore::write_group(const std::deque<Pending>& group) {
+bool SqliteStore::take_queued(std::deque<Pending>& group) {
+  const std::size_t before = group.size();
+  {
+    const std::lock_guard lock(mutex_);
+    while (!queue_.empty() && group.size() < kGroupMax) {
+      group.push_back(std::move(queue_.front()));
+      queue_.pop_front();
+    }
+  }
+  taken_.notify_all();
+  return group.size() > before;
+}
+
+Result<void> SqliteStore::write_group(std::deque<Pending>& group) {
   MH_TRY_VOID(begin_.run());
-  for (const Pending& pending : group) MH_TRY_VOID(rows_->write(pending.transaction));
+  std::size_t written = 0;
+  while (take_queued(group)) {
+    for (; written < group.size(); ++written) {
+      MH_TRY_VOID(rows_->write(group[written].transaction));
+    }
+  }
   return commit_.run();
 }
 

@@ -2,8 +2,9 @@
 // connection for history, a third for checkpoints. SQL lives in server/sqlite_*.cpp only.
 //
 // Rules
-// 1. The writer takes what is queued, up to kGroupMax transitions, and commits it as one SQLite
-//    transaction. *Rationale:* the price of a commit is its fsync; under load it is shared.
+// 1. The writer takes what is queued and what arrives while it writes, up to kGroupMax transitions,
+//    and commits it as one SQLite transaction. *Rationale:* the price of a commit is its fsync;
+//    under load it is shared.
 // 2. Callbacks run after the COMMIT, in the order of the calls to commit().
 // 3. A transition that cannot be written ends the process (MH_CHECK's way: log, abort).
 //    *Rationale:* the coordinator has already decided on top of it; going on would answer callers
@@ -62,7 +63,10 @@ class SqliteStore final : public Store {
   SqliteStore() = default;
   void run_writer();
   void run_checkpointer();
-  Result<void> write_group(const std::deque<Pending>& group);
+  // Moves what is queued to the end of the group, up to kGroupMax; false: nothing.
+  bool take_queued(std::deque<Pending>& group);
+  // Writes what is queued, and what arrives while it is written, as one SQLite transaction.
+  Result<void> write_group(std::deque<Pending>& group);
 
   // Owned by the writer thread once it runs.
   Database writer_;
