@@ -41,6 +41,10 @@ Result<net::UploadState> UploadDoor::append(const std::string& owner, const std:
   return told(std::move(status));
 }
 
+Status UploadDoor::keep(const std::string& owner, const std::string& id) {
+  return uploads_.keep(id, owner, clock_.now());
+}
+
 Status UploadDoor::remove(const std::string& owner, const std::string& id) {
   return uploads_.remove(id, owner);
 }

@@ -41,6 +41,7 @@ class UploadDoor final : public net::UploadSink {
   Result<net::UploadState> find(const std::string& owner, const std::string& id) override;
   Result<net::UploadState> append(const std::string& owner, const std::string& id,
                                   std::uint64_t offset, std::span<const std::byte> bytes) override;
+  Status keep(const std::string& owner, const std::string& id) override;
   Status remove(const std::string& owner, const std::string& id) override;
 
  private:

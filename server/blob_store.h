@@ -75,6 +75,8 @@ class BlobStore {
   // under its old name with the bytes of another.
   void recycle(const std::vector<std::filesystem::path>& files);
 
+  // A spare file of exactly this size, opened for writing, and its path; it is the caller's.
+  std::optional<std::pair<UniqueFd, std::filesystem::path>> take_spare(std::uint64_t bytes);
   // Where it lies now; make_durable() and take_out() move it.
   std::filesystem::path path_of(const Digest& digest) const;
   const std::filesystem::path& folder() const { return folder_; }
@@ -89,8 +91,6 @@ class BlobStore {
   std::filesystem::path fresh_place_of(const Digest& digest) const;
   Result<void> move_into_place(const std::filesystem::path& file, const Digest& digest);
   Result<void> take_up_fresh();
-  // A spare file of exactly this size, opened for writing, and its path.
-  std::optional<std::pair<UniqueFd, std::filesystem::path>> take_spare(std::uint64_t bytes);
 
   std::filesystem::path folder_;
   // Fresh blobs and spare files, behind a leaf mutex; apart so that a BlobStore can be moved.

@@ -138,7 +138,8 @@ UploadStore::Outcome UploadStore::publish(Upload& upload, const UniqueFd& file) 
 }
 
 void UploadStore::renew_info(Upload& upload) const {
-  if (upload.expires - upload.expires_in_info < limits_.lifetime / 8) return;
+  const bool is_kept = upload.expires_in_info != TimePoint{};
+  if (!is_kept || upload.expires - upload.expires_in_info < limits_.lifetime / 8) return;
   upload.expires_in_info = upload.expires;
   auto written = write_file_atomically(info_path(upload.id), upload_info_text(upload.info()), 0600);
   if (!written) {

@@ -87,7 +87,7 @@ Result<UploadStatus> UploadStore::create(std::string_view owner, std::uint64_t l
     return UploadStatus{random_hex(16), length, length, now + limits_.lifetime, true, digest};
   }
   MH_TRY(const std::shared_ptr<Upload> upload, admit(owner, length, digest, now));
-  if (auto made = make_files(*upload); !made) {
+  if (auto made = make_data_file(*upload); !made) {
     forget(upload->id);
     return made.error();
   }
@@ -127,16 +127,45 @@ Result<std::shared_ptr<UploadStore::Upload>> UploadStore::admit(std::string_view
   return upload;
 }
 
-Result<void> UploadStore::make_files(Upload& upload) const {
+Result<void> UploadStore::make_data_file(const Upload& upload) const {
   const auto data = data_path(upload.id);
+  // Blocks that are there already: longer than what has arrived, which does no harm.
+  if (const auto spare = blobs_.take_spare(upload.length)) {
+    if (::rename(spare->second.c_str(), data.c_str()) == 0) return {};
+    ::unlink(spare->second.c_str());
+  }
   const UniqueFd file(::open(data.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (!file.is_open()) return disk_error("cannot create", data, errno);
+  return {};
+}
+
+Result<void> UploadStore::write_info(Upload& upload) const {
+  // After a restart the length of the file is what has arrived.
+  const auto data = data_path(upload.id);
+  if (::truncate(data.c_str(), static_cast<off_t>(upload.offset)) != 0)
+    return disk_error("cannot cut", data, errno);
   const auto info = info_path(upload.id);
-  const UniqueFd info_file(::open(info.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-  if (!info_file.is_open()) return disk_error("cannot create", info, errno);
+  const UniqueFd file(::open(info.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!file.is_open()) return disk_error("cannot create", info, errno);
   const std::string text = upload_info_text(upload.info());
   upload.expires_in_info = upload.expires;
-  return write_fully(info_file.get(), 0, as_bytes(text), info);
+  return write_fully(file.get(), 0, as_bytes(text), info);
+}
+
+Result<void> UploadStore::keep(const std::string& id, std::string_view owner, TimePoint now) {
+  std::shared_ptr<Upload> upload;
+  {
+    const std::lock_guard lock(mutex_);
+    upload = claim(id, owner);
+    if (upload == nullptr || upload->expires <= now) return no_such_upload(id);
+    if (upload->is_busy) return fail(Errc::kAborted, "upload " + id + " is being appended to");
+    if (upload->expires_in_info != TimePoint{}) return {};
+    upload->is_busy = true;
+  }
+  Result<void> written = write_info(*upload);
+  const std::lock_guard lock(mutex_);
+  upload->is_busy = false;
+  return written;
 }
 
 Error UploadStore::no_such_upload(const std::string& id) {

@@ -1,10 +1,12 @@
 // Uploads under way (tus 1.0): created with length and digest, appended piece by piece, published
 // as a blob when whole and its SHA-256 is the announced one. Fed by the HTTP server's upload
-// handler. Each upload is two files in DIR/uploads, <id>.data and <id>.info.
+// handler. Each upload is a file in DIR/uploads, <id>.data; one that outlives its request has
+// <id>.info beside it.
 //
 // Rules
-// 1. An upload stands at the length of its data file, so that a cut one goes on where it stopped
-//    after the server was restarted, kill -9 included. Nothing is fsynced before the end.
+// 1. A kept upload (keep()) stands at the length of its data file, so that a cut one goes on where
+//    it stopped after the server was restarted, kill -9 included; one that was cut with its server
+//    in its first request begins again. Nothing is fsynced before the end.
 //    *Rationale:* an upload that a power failure damages fails its digest and is sent again; only a
 //    published blob is promised.
 // 2. An upload that is not published has at least one byte to come, whatever happens.
@@ -77,6 +79,10 @@ class UploadStore {
   // removed); kResourceExhausted (disk full: the upload stays; where it stands, find() says).
   Result<UploadStatus> append(const std::string& id, std::string_view owner, std::uint64_t offset,
                               std::span<const std::byte> bytes, TimePoint now);
+  // Makes an unfinished upload survive a restart, as far as it has come. *Rationale:* most uploads
+  // are whole in the request that creates them; only others are worth a second file.
+  // Errors: kNotFound, kAborted (an append is running), kResourceExhausted.
+  Result<void> keep(const std::string& id, std::string_view owner, TimePoint now);
   // Errors: kNotFound, kAborted (an append is running).
   Result<void> remove(const std::string& id, std::string_view owner);
   // Removes what has expired; returns how many.
@@ -94,7 +100,8 @@ class UploadStore {
   // A new entry, made busy, if the owner's quota allows it.
   Result<std::shared_ptr<Upload>> admit(std::string_view owner, std::uint64_t length,
                                         const Digest& digest, TimePoint now);
-  Result<void> make_files(Upload& upload) const;
+  Result<void> make_data_file(const Upload& upload) const;
+  Result<void> write_info(Upload& upload) const;
   // Makes the upload busy if it stands at `offset` and `count` bytes may follow.
   Result<std::shared_ptr<Upload>> begin_append(const std::string& id, std::string_view owner,
                                                std::uint64_t offset, std::uint64_t count,

@@ -22,6 +22,7 @@ struct UploadStore::Upload {
   // Owned by whoever made the upload busy. The hash is of the first `offset` bytes, if current.
   Sha256 hash;
   bool hash_is_current = false;
+  // When the .info file says that it expires; TimePoint{}: there is none yet.
   TimePoint expires_in_info{};
 
   UploadStatus status() const { return UploadStatus{id, offset, length, expires, false, digest}; }

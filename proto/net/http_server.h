@@ -152,6 +152,9 @@ class UploadSink {
   /// is gone), kResourceExhausted.
   virtual Result<UploadState> append(const std::string& owner, const std::string& id,
                                      std::uint64_t offset, std::span<const std::byte> bytes) = 0;
+  /// The request has ended and the upload has not: from here on it must survive a restart. Until
+  /// then a sink may keep it in memory only. Errors: kNotFound, kAborted, kResourceExhausted.
+  virtual Status keep(const std::string& /*owner*/, const std::string& /*id*/) { return {}; }
   /// Errors: kNotFound.
   virtual Status remove(const std::string& owner, const std::string& id) = 0;
 };

@@ -90,6 +90,7 @@ class Session : public std::enable_shared_from_this<Session> {
   asio::awaitable<void> create_upload(std::string owner);
   asio::awaitable<void> create_upload_locked(std::string owner, std::uint64_t length,
                                              Digest digest);
+  asio::awaitable<Status> keep_upload(std::string owner, std::string id);
   asio::awaitable<void> describe_upload(std::string owner, std::string id);
   asio::awaitable<void> append_upload(std::string owner, std::string id);
   asio::awaitable<void> remove_upload(std::string owner, std::string id);

@@ -177,8 +177,14 @@ asio::awaitable<void> Session::create_upload_locked(std::string owner, std::uint
     const bool is_locked = co_await lock_upload(key);
     // Not a conditional expression: g++ 12.2 destroys twice what one with co_await makes.
     Result<UploadState> received = fail(Errc::kAborted, "the upload is in use");
-    if (is_locked) received = co_await receive(std::move(owner), state);
-    if (is_locked) server_->unlock_upload(key);
+    if (is_locked) {
+      received = co_await receive(owner, state);
+      const bool is_cut = received.has_value() && !received->is_complete;
+      // What has arrived of a cut upload is there after a restart, too; without room for that it
+      // begins again.
+      if (is_cut) co_await keep_upload(owner, state.id);
+      server_->unlock_upload(key);
+    }
     if (!is_open_) co_return;
     if (!received.has_value()) {
       response = tus_error(received.error());
@@ -188,11 +194,23 @@ asio::awaitable<void> Session::create_upload_locked(std::string owner, std::uint
       co_return;
     }
     state = *received;
+  } else if (!state.is_complete) {
+    const Status kept = co_await keep_upload(owner, state.id);
+    if (!kept.has_value()) {
+      response = tus_error(kept.error());
+      co_await respond(std::move(response));
+      co_return;
+    }
   }
   response = tus_response(201);
   response.headers.add("Location", location);
   add_state(response, state);
   co_await respond(std::move(response));
+}
+
+asio::awaitable<Status> Session::keep_upload(std::string owner, std::string id) {
+  auto keep = [sink = server_->uploads, owner, id] { return sink->keep(owner, id); };
+  co_return co_await run_on(server_->pool, std::move(keep));
 }
 
 asio::awaitable<void> Session::describe_upload(std::string owner, std::string id) {

@@ -34,9 +34,12 @@ class UploadStoreTest : public ::testing::Test {
     uploads_ = UploadStore::open(folder_.path() / "uploads", blobs_, limits_, now_).value();
   }
   static Digest digest_of(std::string_view text) { return sha256(text); }
-  // An upload of "hello world" by host-1, and pieces of it.
+  // An upload of "hello world" by host-1 that outlives its request, and pieces of it.
   std::string start() {
-    return uploads_->create("host-1", 11, digest_of("hello world"), now_).value().id;
+    const std::string id =
+        uploads_->create("host-1", 11, digest_of("hello world"), now_).value().id;
+    EXPECT_TRUE(uploads_->keep(id, "host-1", now_));
+    return id;
   }
   Result<UploadStatus> append(const std::string& id, std::uint64_t offset, std::string_view piece) {
     return uploads_->append(id, "host-1", offset, bytes_of(piece), now_);
@@ -84,11 +87,36 @@ TEST_F(UploadStoreTest, UploadInPiecesBecomesABlob) {
 TEST_F(UploadStoreTest, CutUploadGoesOnAfterARestart) {
   const auto upload = uploads_->create("host-1", 11, digest_of("hello world"), now_).value();
   ASSERT_TRUE(uploads_->append(upload.id, "host-1", 0, bytes_of("hello "), now_));
+  ASSERT_TRUE(uploads_->keep(upload.id, "host-1", now_));
   reopen();
   EXPECT_EQ(uploads_->find(upload.id, "host-1", now_).value().offset, 6U);
   const auto status = uploads_->append(upload.id, "host-1", 6, bytes_of("world"), now_);
   ASSERT_TRUE(status) << status.error().message;
   EXPECT_TRUE(blobs_.contains(digest_of("hello world")));
+}
+
+TEST_F(UploadStoreTest, AnUploadThatNobodyKeptBeginsAgainAfterARestart) {
+  const auto upload = uploads_->create("host-1", 11, digest_of("hello world"), now_).value();
+  ASSERT_TRUE(uploads_->append(upload.id, "host-1", 0, bytes_of("hello "), now_));
+  EXPECT_EQ(file_count("uploads"), 1U);
+  reopen();
+  EXPECT_EQ(uploads_->find(upload.id, "host-1", now_).error().code, Errc::kNotFound);
+  EXPECT_EQ(file_count("uploads"), 0U);
+}
+
+TEST_F(UploadStoreTest, AKeptUploadInBlocksOfAnotherStandsWhereItStood) {
+  const std::string old(100'000, 'a');
+  const std::string content(100'000, 'b');
+  const Digest released = blobs_.put(old).value();
+  blobs_.recycle({*blobs_.take_out(released)});
+  const std::string id =
+      uploads_->create("host-1", content.size(), digest_of(content), now_).value().id;
+  ASSERT_TRUE(append(id, 0, content.substr(0, 60'000)));
+  ASSERT_TRUE(uploads_->keep(id, "host-1", now_));
+  reopen();
+  EXPECT_EQ(offset_of(id), 60'000U);
+  EXPECT_TRUE(append(id, 60'000, content.substr(60'000)).value().is_complete);
+  EXPECT_EQ(text_of(blobs_.read(digest_of(content), 100'000).value()), content);
 }
 
 TEST_F(UploadStoreTest, UploadRefusesAWrongOffsetAndKeepsItsPlace) {
@@ -260,6 +288,7 @@ TEST_F(UploadStoreTest, ARestartDropsWhatItCannotReadAndKeepsTheRest) {
 TEST_F(UploadStoreTest, ARestartKeepsOwnersApartAndTheirNamesWhole) {
   const std::string owner = "account 7, \"Ann\"";
   const auto upload = uploads_->create(owner, 11, digest_of("hello world"), now_).value();
+  ASSERT_TRUE(uploads_->keep(upload.id, owner, now_));
   reopen();
   EXPECT_EQ(uploads_->find(upload.id, "host-1", now_).error().code, Errc::kNotFound);
   EXPECT_EQ(uploads_->find(upload.id, owner, now_).value().length, 11U);
