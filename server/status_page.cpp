@@ -7,6 +7,7 @@ namespace {
 constexpr std::string_view kPage = R"html(<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>Manyhands</title>
+<link rel="icon" href="data:,">
 <style>
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;
 color:#1b1f24;background:#fff}
@@ -52,6 +53,7 @@ const cell=(row,text,kind)=>{const c=row.insertCell();c.textContent=text;if(kind
  return c};
 const number=(v,d)=>v===undefined||v==="NaN"?"–":Number(v).toLocaleString("en",
  {maximumFractionDigits:d,minimumFractionDigits:d});
+const count=(v,what)=>(v||0)+" "+what+(v==1?"":"s");
 const time=s=>s===undefined||s<0?"–":s<90?Math.round(s)+" s":s<5400?Math.round(s/60)+" min":
  (s/3600).toFixed(1)+" h";
 const state=s=>(s||"").replace("JOB_STATE_","").toLowerCase();
@@ -89,7 +91,7 @@ function drawPlot(m){const svg=$("plot");svg.replaceChildren();
 async function refresh(){clearTimeout(timer);
  try{const s=await call("ServerService/GetStatus");
   $("server").firstChild.textContent="server "+s.serverId+", version "+s.version+", "+
-   (s.activeHostCount||0)+" hosts active, "+(s.runningJobCount||0)+" jobs running";
+   count(s.activeHostCount,"host")+" active, "+count(s.runningJobCount,"job")+" running";
   if(!sessionStorage.getItem("token")){$("login").hidden=false;return}
   const jobs=(await call("JobService/ListJobs")).jobs||[];
   if(!chosen&&jobs.length)chosen=jobs[jobs.length-1].id;
@@ -114,7 +116,7 @@ std::string_view status_page() { return kPage; }
 
 std::string_view status_page_policy() {
   return "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-         "connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
+         "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
          "frame-ancestors 'none'";
 }
 
