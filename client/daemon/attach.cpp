@@ -74,6 +74,14 @@ Result<bool> is_attached_here(const ClientState& state, const net::Url& server,
                   "): run 'manyhands-client detach' first, or use another folder with --dir");
 }
 
+// Whether the server knows this folder's host no longer, or has taken it out. When in doubt, no.
+bool is_host_refused(const net::Url& server, const ClientState& state) {
+  net::BlockingClient client(server, client_options(state.host_secret));
+  const auto reply = client.call<v1::ExchangeResponse>("/manyhands.v1.WorkService/Exchange",
+                                                       v1::ExchangeRequest());
+  return !reply.has_value() && reply.error().code == Errc::kUnauthenticated;
+}
+
 }  // namespace
 
 Result<AttachOutcome> attach(const AttachOptions& options) {
@@ -87,7 +95,13 @@ Result<AttachOutcome> attach(const AttachOptions& options) {
   }
   MH_TRY(const v1::GetStatusResponse status, ask_status(url));
   MH_TRY(outcome.was_attached, is_attached_here(state, url, status.server_id()));
-  if (outcome.was_attached) return outcome;
+  if (outcome.was_attached) {
+    if (!is_host_refused(url, state)) return outcome;
+    // It joins anew, as another host: what the server took out does not come back.
+    outcome.was_attached = false;
+    state.host_secret.clear();
+    state.host = HostId();
+  }
   if (!options.name.empty()) state.name = options.name;
   if (state.name.empty()) state.name = machine_name();
   if (!options.confirm(plan_text(url, status, options, state.name)))

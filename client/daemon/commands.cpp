@@ -45,7 +45,7 @@ using Verb = Status (*)(const Arguments& arguments);
 
 bool confirm(const Arguments& arguments, const std::string& plan) {
   std::cout << plan << std::flush;
-  if (arguments.is_agreed || ::isatty(STDIN_FILENO) == 0) return true;
+  if (arguments.is_agreed) return true;
   std::cout << "Go on? [y/N] " << std::flush;
   std::string line;
   std::getline(std::cin, line);
@@ -53,6 +53,9 @@ bool confirm(const Arguments& arguments, const std::string& plan) {
 }
 
 Status run_attach(const Arguments& arguments) {
+  if (!arguments.is_agreed && ::isatty(STDIN_FILENO) == 0)
+    return fail(Errc::kInvalidArgument,
+                "standard input is no terminal, so you cannot be asked whether to join: add --yes");
   AttachOptions options;
   MH_TRY(options.folder, find_client_folder(arguments.dir));
   options.url = arguments.url;
@@ -273,6 +276,19 @@ void add_verbs(CLI::App& app, Arguments& arguments, Verb& chosen) {
   detach_verb->callback([&chosen] { chosen = run_detach; });
 }
 
+// Commands that a text advises are about this folder, too: 'manyhands-client run --dir D'.
+std::string with_dir(std::string text, const std::string& dir) {
+  constexpr std::string_view kStart = "'manyhands-client ";
+  if (dir.empty()) return text;
+  for (std::size_t at = text.find(kStart); at != std::string::npos; at = text.find(kStart, at)) {
+    at = text.find('\'', at + kStart.size());
+    if (at == std::string::npos) break;
+    text.insert(at, " --dir " + dir);
+    at += dir.size();
+  }
+  return text;
+}
+
 }  // namespace
 
 int run_client(int argc, const char* const* argv) {
@@ -289,7 +305,7 @@ int run_client(int argc, const char* const* argv) {
   if (const auto code = parse_command_line(app, argc, argv)) return *code;
   const Status status = chosen(arguments);
   if (status.has_value()) return kExitDone;
-  std::cerr << "manyhands-client: " << status.error().message << "\n";
+  std::cerr << "manyhands-client: " << with_dir(status.error().message, arguments.dir) << "\n";
   return exit_code_of(status.error());
 }
 

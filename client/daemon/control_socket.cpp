@@ -153,7 +153,7 @@ Result<std::string> ask_daemon(const fs::path& socket, const std::string& verb) 
   MH_TRY_VOID(write_all(connection.get(), as_bytes(line), socket));
   std::string reply;
   char bytes[4096];
-  while (reply.size() < kControlLineBytesMax) {
+  while (reply.size() < kControlLineBytesMax && !reply.ends_with('\n')) {
     const ssize_t count = ::recv(connection.get(), bytes, sizeof bytes, 0);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))

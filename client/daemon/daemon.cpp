@@ -254,7 +254,21 @@ void Daemon::trainer_ended(std::string how) {
 }
 
 void Daemon::act(const SendCompute& action) {
-  for (const Digest& digest : action.inputs) cache_.touch(digest);
+  std::vector<Digest> lost;
+  for (const Digest& digest : action.inputs) {
+    if (::access(cache_.path(digest).c_str(), R_OK) == 0)
+      cache_.touch(digest);
+    else
+      lost.push_back(digest);
+  }
+  if (!lost.empty()) {
+    // Not from within perform(), as in act(StartTrainer).
+    asio::post(io_, [this, result = action.assignment.result, lost = std::move(lost)] {
+      for (const Digest& digest : lost) cache_.remove(digest);
+      perform(core_.inputs_lost(now(), result, lost));
+    });
+    return;
+  }
   trainer_heard_ = std::chrono::steady_clock::now();
   if (trainer_) trainer_->send(compute_frame(action.assignment, folders_));
 }

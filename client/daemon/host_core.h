@@ -100,6 +100,9 @@ class HostCore {
   /// A blob is in the cache. For a manifest the shell passes its chunks.
   Actions download_done(TimePoint now, const Digest& digest, const ManifestChunks* manifest);
   Actions download_failed(TimePoint now, const Digest& digest, const Error& error);
+  /// Blobs of a workunit that was to be computed are not in the cache after all (somebody emptied
+  /// the folder): they are fetched again.
+  Actions inputs_lost(TimePoint now, ResultId result, const std::vector<Digest>& inputs);
   Actions trainer_ready(TimePoint now, TrainerReady trainer);
   Actions trainer_progress(ResultId result, std::uint64_t samples_done);
   Actions trainer_done(TimePoint now, const TrainerDone& done);

@@ -166,6 +166,7 @@ Actions HostCore::download_failed(TimePoint now, const Digest& digest, const Err
   const std::string problem = std::string(blob_name(fetch.kind)) + " " + short_name(digest) +
                               " cannot be had: " + error.message;
   fetches_.erase(found);
+  if (error.code != Errc::kNotFound) log(Severity::kWarning, problem);
   for (const ResultId result : std::deque<ResultId>(order_)) {
     Work& work = work_.at(result);
     if (work.state == WorkState::kDownloading && uses(work, digest))
@@ -173,6 +174,18 @@ Actions HostCore::download_failed(TimePoint now, const Digest& digest, const Err
   }
   // The parameters of a step that is over are nobody's fault; all else would repeat itself.
   if (error.code != Errc::kNotFound) ask_not_before_ = now + std::chrono::seconds(30);
+  return settle(now);
+}
+
+Actions HostCore::inputs_lost(TimePoint now, ResultId result, const std::vector<Digest>& inputs) {
+  for (const Digest& digest : inputs) {
+    log(Severity::kWarning,
+        "blob " + short_name(digest) + " is gone from the cache: fetching it again");
+    blob_evicted(digest);
+  }
+  const auto found = work_.find(result);
+  if (found != work_.end() && found->second.state == WorkState::kComputing)
+    found->second.state = WorkState::kDownloading;
   return settle(now);
 }
 

@@ -52,6 +52,8 @@ Result<Pipe> make_pipe() {
   ::signal(SIGPIPE, SIG_DFL);
   ::dup2(input, STDIN_FILENO);
   ::dup2(output, STDOUT_FILENO);
+  // What the daemon has open (connections of the control socket among them) is not the trainer's.
+  ::close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
   if (command.nice_increment > 0 && ::nice(command.nice_increment) == -1) errno = 0;
   if (command.is_idle_class) {
     sched_param parameters{};

@@ -162,6 +162,17 @@ TEST_F(HostCoreTest, AFullDiskReturnsTheWorkAndAsksForNoMoreForAWhile) {
   EXPECT_EQ(now_ - before, seconds(30));
 }
 
+TEST_F(HostCoreTest, InputsThatVanishedAreFetchedAgainWithoutBlame) {
+  start_computing();
+  note(core_.inputs_lost(now_, ResultId(1), {digest_of("manifest"), digest_of("chunk 0")}));
+  EXPECT_EQ(last<StartDownload>().size(), 2u);
+  EXPECT_TRUE(last<SendCompute>().empty());
+  EXPECT_EQ(log_count("is gone from the cache"), 2u);
+  finish_downloads();
+  EXPECT_EQ(count<SendCompute>(), 2u);
+  EXPECT_EQ(core_.status().failed_count, 0u);
+}
+
 TEST_F(HostCoreTest, NeedsItsInputsUntilComputed) {
   start_computing();
   EXPECT_TRUE(core_.is_needed(digest_of("parameters 0")));
