@@ -11,6 +11,7 @@
 #include <optional>
 #include <sstream>
 
+#include "proto/base/utf8.h"
 #include "trainer/model/words.h"
 
 namespace mh::scheduler {
@@ -111,22 +112,6 @@ class TreeBuilder final : public YAML::EventHandler {
   YAML::Mark last_mark_;
   int node_count_ = 0;
 };
-
-/// Length of the well-formed UTF-8 sequence at the front of `text`, or 0.
-std::size_t utf8_length(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char first = byte(0);
-  if (first < 0x80) return 1;
-  const std::size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-  if (first < 0xC2 || first > 0xF4 || text.size() < length) return 0;
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-  }
-  // Overlong forms, surrogates, beyond U+10FFFF.
-  if ((first == 0xE0 && byte(1) < 0xA0) || (first == 0xED && byte(1) >= 0xA0)) return 0;
-  if ((first == 0xF0 && byte(1) < 0x90) || (first == 0xF4 && byte(1) >= 0x90)) return 0;
-  return length;
-}
 
 /// Bytes that no job file holds: bad UTF-8, control characters, tabs before the first word of a
 /// line.

@@ -2,6 +2,7 @@
 #include "client/cli/app.h"
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <map>
 #include <memory>
 
@@ -26,7 +27,13 @@ class CliOptions final : public OptionSink {
     app_.add_option(name, value, help)->required();
   }
   void text(const char* name, std::string& value, const char* help) override {
-    app_.add_option(name, value, help)->capture_default_str();
+    app_.add_option(name, value, help)
+        ->capture_default_str()
+        ->check(CLI::Validator(
+            [](std::string& given) {
+              return given.empty() ? std::string("it is empty") : std::string();
+            },
+            ""));
   }
   void texts(const char* name, std::vector<std::string>& values, const char* help) override {
     app_.add_option(name, values, help)
@@ -39,9 +46,11 @@ class CliOptions final : public OptionSink {
         ->capture_default_str()
         ->check(CLI::Validator(
             [least, most](std::string& text) {
+              // Not CLI11's own reading, which takes a number that is too large for the largest.
               std::uint64_t number = 0;
-              const bool is_number = CLI::detail::lexical_cast(text, number);
-              return is_number && number >= least && number <= most && text[0] != '-'
+              const char* end = text.data() + text.size();
+              const auto [rest, error] = std::from_chars(text.data(), end, number);
+              return error == std::errc() && rest == end && number >= least && number <= most
                          ? std::string()
                          : "'" + text + "' is no whole number from " + std::to_string(least) +
                                " to " + std::to_string(most);
@@ -107,7 +116,10 @@ int run_cli(int argc, const char* const* argv, std::ostream& out, std::ostream& 
   if (const auto code = parse_command_line(app, argc, argv)) return *code;
   Context context(line.flags, out, err);
   const Result<int> outcome = line.chosen(context);
-  out.flush();
+  if (!out.flush() && outcome.has_value()) {
+    err << "manyhands: cannot write to standard output" << std::endl;
+    return kExitFailed;
+  }
   if (outcome.has_value()) return *outcome;
   err << "manyhands: " << outcome.error().message << std::endl;
   return exit_code_of(outcome.error());

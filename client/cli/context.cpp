@@ -49,6 +49,10 @@ Error Context::explain(Error error) const {
                       "): run 'manyhands login " + login_.server + "'";
       break;
     default:
+      if (error.message.starts_with("HTTP status "))
+        error =
+            fail(Errc::kUnavailable, login_.server + " does not answer like a Manyhands server (" +
+                                         error.message + "): is the URL right?");
       break;
   }
   return error;

@@ -171,6 +171,7 @@ Result<int> import_to_server(Context& context, const ImportArguments& arguments,
   MH_TRY_VOID(check_name(context, *plan, arguments.name));
   MH_TRY(std::set<Digest> missing, find_missing(context, plan->manifest.chunk_digests()));
   const std::uint64_t bytes = bytes_of(*plan, missing);
+  const bool missing_all = missing.size() == plan->manifest.chunk_digests().size();
   std::uint64_t bytes_done = 0;
   if (!missing.empty()) {
     Uploader uploader(context, std::move(missing), bytes);
@@ -188,9 +189,9 @@ Result<int> import_to_server(Context& context, const ImportArguments& arguments,
     return kExitDone;
   }
   context.out() << "Data set '" << printable(arguments.name) << "' is on the server; "
-                << bytes_text(static_cast<double>(bytes_done)) << " uploaded, the rest of "
-                << bytes_text(static_cast<double>(plan->manifest.chunk_bytes()))
-                << " was there.\n\n"
+                << bytes_text(static_cast<double>(bytes_done)) << " of "
+                << bytes_text(static_cast<double>(plan->manifest.chunk_bytes())) << " uploaded"
+                << (missing_all ? "" : ", the rest was there") << ".\n\n"
                 << dataset_text(reply.dataset());
   return kExitDone;
 }

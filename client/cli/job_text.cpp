@@ -78,7 +78,7 @@ std::string job_table(const v1::ListJobsResponse& jobs) {
         {std::to_string(job.id()), job.name(), state_text(job.state()),
          of_text(job.step(), job.step_count()),
          job.step() > 0 ? decimal(job.training_loss(), 4) : "—",
-         job.has_best_evaluation() ? accuracy_text(job.best_evaluation().accuracy()) : "—",
+         job.has_last_evaluation() ? accuracy_text(job.last_evaluation().accuracy()) : "—",
          is_running ? with_commas(static_cast<std::uint64_t>(job.samples_per_second())) : "—",
          is_running ? std::to_string(job.active_host_count()) : "—", std::to_string(job.priority()),
          is_running ? duration_text(job.eta_seconds()) : "—"});

@@ -1,5 +1,7 @@
 // `manyhands job check|submit|list|show|metrics|log|summary|pause|resume|cancel|set`; watch and
 // wait are in job_watch.cpp.
+#include <algorithm>
+
 #include "client/cli/job_text.h"
 #include "client/cli/table.h"
 #include "client/cli/verb.h"
@@ -7,6 +9,7 @@
 #include "proto/base/file.h"
 #include "proto/base/options.h"
 #include "proto/base/random.h"
+#include "proto/base/utf8.h"
 
 namespace mh::cli {
 namespace {
@@ -18,9 +21,20 @@ constexpr int kSubmitTries = 3;
 
 Result<std::string> read_job_file(const std::string& path) {
   auto text = read_file(path, kJobFileBytesMax);
-  if (text.has_value()) return text;
-  return fail(Errc::kInvalidArgument,
-              "job file: " + text.error().message + " (a job file has at most 1 MiB)");
+  if (!text.has_value())
+    return fail(Errc::kInvalidArgument, "job file: " + text.error().message +
+                                            (text.error().code == Errc::kResourceExhausted
+                                                 ? " (a job file has at most 1 MiB)"
+                                                 : ""));
+  // Protobuf would refuse it later, without a place.
+  if (const auto offset = find_bad_utf8(*text)) {
+    const auto line =
+        1 + std::count(text->begin(), text->begin() + static_cast<long>(*offset), '\n');
+    return fail(Errc::kInvalidArgument,
+                path + ":" + std::to_string(line) +
+                    ": this line is not UTF-8; save the file in that encoding");
+  }
+  return text;
 }
 
 struct CheckArguments {
@@ -184,7 +198,7 @@ Result<int> run_summary(Context& context, const std::string& id_or_name) {
 Result<int> update(Context& context, const std::string& id_or_name, v1::JobAction action,
                    std::uint64_t priority) {
   v1::UpdateJobRequest request;
-  MH_TRY(const auto id, find_job(context, id_or_name));
+  MH_TRY(const auto id, find_job_to_change(context, id_or_name));
   request.set_id(id);
   request.set_action(action);
   request.set_priority(static_cast<std::uint32_t>(priority));

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "proto/base/file.h"
+#include "proto/net/url.h"
 
 namespace mh::cli {
 namespace {
@@ -62,7 +63,12 @@ Result<Login> find_login(const LoginFlags& flags) {
     login = *kept;
   else if (kept.error().code != Errc::kNotFound)
     return kept.error();
-  const std::string server = flags.server.empty() ? environment("MANYHANDS_SERVER") : flags.server;
+  std::string server = flags.server.empty() ? environment("MANYHANDS_SERVER") : flags.server;
+  // In the form in which a login is kept: without a slash at the end, with the port.
+  if (!server.empty()) {
+    MH_TRY(const net::Url url, net::parse_url(server));
+    server = url.text();
+  }
   if (!server.empty() && server != login.server) {
     login.server = server;
     login.token.clear();  // A token is for its own server only.

@@ -54,5 +54,8 @@ std::vector<Verb> all_verbs();
 
 /// "1" or "study": the id of a job; of several with that name the newest. Errors: kNotFound.
 Result<std::uint64_t> find_job(Context& context, const std::string& id_or_name);
+/// The same for verbs that change a job: a name that several jobs have is refused,
+/// kInvalidArgument.
+Result<std::uint64_t> find_job_to_change(Context& context, const std::string& id_or_name);
 
 }  // namespace mh::cli

@@ -18,21 +18,42 @@ std::vector<Verb> all_verbs() {
   return all;
 }
 
-Result<std::uint64_t> find_job(Context& context, const std::string& id_or_name) {
+namespace {
+
+// By id, or all of a name, oldest first; at least one.
+Result<std::vector<std::uint64_t>> find_jobs(Context& context, const std::string& id_or_name) {
   const bool is_id = !id_or_name.empty() && id_or_name.size() < 20 &&
                      std::all_of(id_or_name.begin(), id_or_name.end(),
                                  [](char c) { return c >= '0' && c <= '9'; });
-  if (is_id) return std::stoull(id_or_name);
+  std::vector<std::uint64_t> ids;
+  if (is_id) {
+    ids.push_back(std::stoull(id_or_name));
+    return ids;
+  }
   MH_TRY(const auto jobs,
          context.call<v1::ListJobsResponse>("JobService/ListJobs", v1::ListJobsRequest()));
-  std::uint64_t newest = 0;
   for (const v1::Job& job : jobs.jobs()) {
-    if (job.name() == id_or_name) newest = std::max(newest, job.id());
+    if (job.name() == id_or_name) ids.push_back(job.id());
   }
-  if (newest == 0)
+  if (ids.empty())
     return fail(Errc::kNotFound,
                 "no job is named '" + id_or_name + "': 'manyhands job list' shows all");
-  return newest;
+  std::sort(ids.begin(), ids.end());
+  return ids;
+}
+
+}  // namespace
+
+Result<std::uint64_t> find_job(Context& context, const std::string& id_or_name) {
+  MH_TRY(const auto ids, find_jobs(context, id_or_name));
+  return ids.back();
+}
+
+Result<std::uint64_t> find_job_to_change(Context& context, const std::string& id_or_name) {
+  MH_TRY(const auto ids, find_jobs(context, id_or_name));
+  if (ids.size() == 1) return ids.front();
+  return fail(Errc::kInvalidArgument, std::to_string(ids.size()) + " jobs are named '" +
+                                          id_or_name + "': give the id ('manyhands job list')");
 }
 
 }  // namespace mh::cli

@@ -73,6 +73,13 @@ std::optional<int> parse_command_line(CLI::App& app, int argc, const char* const
   try {
     app.parse(argc, argv);
     return std::nullopt;
+  } catch (const CLI::RequiredError& error) {
+    // A word that is no verb is why none was found.
+    const std::vector<std::string> unknown = app.remaining(true);
+    if (unknown.empty()) return app.exit(error) == 0 ? kExitDone : kExitUsage;
+    std::fprintf(stderr, "%s: '%s' is unknown here: run with --help for what there is\n",
+                 app.get_name().c_str(), unknown.front().substr(0, 64).c_str());
+    return kExitUsage;
   } catch (const CLI::ParseError& error) {
     // CLI11 prints help to stdout, mistakes to stderr.
     return app.exit(error) == 0 ? kExitDone : kExitUsage;

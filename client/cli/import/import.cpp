@@ -295,6 +295,10 @@ Result<ImportPlan> import_to_directory(const ImportOptions& options,
                                        const std::filesystem::path& folder) {
   MH_TRY(ImportPlan plan, plan_import(options));
   std::error_code error;
+  const auto present = read_file(folder / "manifest.json", kManifestBytesMax);
+  if (present.has_value() && *present != plan.manifest_json)
+    return fail(Errc::kInvalidArgument,
+                folder.string() + " holds another data set: choose another folder, or remove it");
   std::filesystem::create_directories(folder, error);
   if (error) return errno_error("cannot make the folder", folder, error.value());
   FolderSink sink(folder, plan.manifest);

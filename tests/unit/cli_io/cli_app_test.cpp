@@ -58,6 +58,17 @@ TEST_F(CliTest, MistakesAreExitCode2) {
   EXPECT_EQ(run({"completion", "fish"}), 2);
 }
 
+TEST_F(CliTest, AMistakeIsNamed) {
+  EXPECT_EQ(run({"dataset", "import", "x", "--train-inputs", "a.npy", "--to-dir", ""}), 2);
+  EXPECT_EQ(run({"dataset", "import", "x", "--train-inputs", "a.npy", "--train-targets", "b.npy",
+                 "--seed", "99999999999999999999999"}),
+            2);
+  const fs::path file = folder_ / "latin.yaml";
+  std::ofstream(file) << "name: a\nmodel: na\xEFve\n";
+  EXPECT_EQ(run({"job", "check", file.c_str()}), 2);
+  EXPECT_NE(err_.str().find("latin.yaml:2"), std::string::npos) << err_.str();
+}
+
 TEST_F(CliTest, AHugeJobFileIsRefusedAtOnce) {
   const fs::path file = folder_ / "huge.yaml";
   std::ofstream(file) << "# " << std::string(2'000'000, 'x');

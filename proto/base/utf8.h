@@ -1,0 +1,17 @@
+// Is a text well-formed UTF-8? Pure.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string_view>
+
+namespace mh {
+
+// Length of the well-formed UTF-8 sequence (RFC 3629) at the front of `text`, or 0. Requires: not
+// empty.
+std::size_t utf8_length(std::string_view text);
+
+// Offset of the first byte that belongs to no well-formed sequence; none: all of it is UTF-8.
+std::optional<std::size_t> find_bad_utf8(std::string_view text);
+
+}  // namespace mh
