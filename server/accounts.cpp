@@ -193,9 +193,24 @@ Result<NewToken> Accounts::create_token(const Caller& caller, std::uint64_t acco
   return token;
 }
 
-Result<TokenRow> Accounts::revoke_token(std::uint64_t token_id) {
+bool Accounts::has_other_admin_token(std::uint64_t token_id, TimePoint now) const {
+  return std::any_of(tokens_by_hash_.begin(), tokens_by_hash_.end(), [&](const auto& item) {
+    const TokenRow& row = item.second;
+    const AccountRow* account = find_account(row.account_id);
+    return row.id != token_id && !row.is_revoked && row.expires > now && account != nullptr &&
+           account->role == Role::kAdmin;
+  });
+}
+
+Result<TokenRow> Accounts::revoke_token(std::uint64_t token_id, TimePoint now) {
   for (auto& [hash, row] : tokens_by_hash_) {
     if (row.id != token_id) continue;
+    if (!row.is_revoked && !has_other_admin_token(token_id, now)) {
+      return fail(Errc::kFailedPrecondition,
+                  "token " + std::to_string(token_id) +
+                      " is the last one that an admin can use: without it nobody could ever manage "
+                      "this server; make another first (manyhands account token admin)");
+    }
     row.is_revoked = true;
     return row;
   }

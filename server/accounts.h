@@ -75,8 +75,8 @@ class Accounts {
   // not admin asks for another account, or for longer than its own token lasts).
   Result<NewToken> create_token(const Caller& caller, std::uint64_t account_id,
                                 std::chrono::seconds lifetime, TimePoint now);
-  // Errors: kNotFound.
-  Result<TokenRow> revoke_token(std::uint64_t token_id);
+  // Errors: kNotFound, kFailedPrecondition (the last admin's token that works at `now`).
+  Result<TokenRow> revoke_token(std::uint64_t token_id, TimePoint now);
   // account_id 0: the account "volunteers". Errors: kNotFound, kInvalidArgument.
   Result<NewInvitation> create_invitation(std::uint64_t account_id, std::uint32_t use_count_max,
                                           std::chrono::seconds lifetime, TimePoint now);
@@ -87,6 +87,7 @@ class Accounts {
 
  private:
   const AccountRow* find_account(std::uint64_t id) const;
+  bool has_other_admin_token(std::uint64_t token_id, TimePoint now) const;
 
   std::map<std::uint64_t, AccountRow> accounts_;
   std::unordered_map<Digest, TokenRow> tokens_by_hash_;

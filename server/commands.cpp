@@ -47,7 +47,11 @@ int run(ServerOptions options, const LogOptions& log_options) {
   set_up_log(log_options);
   // A peer that hangs up is an error value, not a signal.
   std::signal(SIGPIPE, SIG_IGN);
-  while (options.public_url.ends_with('/')) options.public_url.pop_back();
+  if (!options.public_url.empty()) {
+    const auto url = net::parse_url(options.public_url);
+    if (!url) return tell(fail(Errc::kInvalidArgument, "--public-url " + url.error().message));
+    while (options.public_url.ends_with('/')) options.public_url.pop_back();
+  }
   auto app = App::open(options);
   if (!app) return tell(app.error());
   if (auto status = (*app)->run(); !status) return tell(status.error());

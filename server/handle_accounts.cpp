@@ -120,7 +120,7 @@ asio::awaitable<Result<v1::RevokeTokenResponse>> revoke_token(Core& core, net::C
                                                               v1::RevokeTokenRequest request) {
   MH_CO_TRY(const Caller caller,
             core.accounts().authenticate(context.bearer_token, Role::kAdmin, core.now()));
-  MH_CO_TRY(const TokenRow row, core.accounts().revoke_token(request.token_id()));
+  MH_CO_TRY(const TokenRow row, core.accounts().revoke_token(request.token_id(), core.now()));
   Transaction extra;
   extra.tokens.push_back(row);
   co_await core.commit(std::move(extra));

@@ -60,9 +60,14 @@ TEST_F(AccountsTest, RoleTooLowIsDeniedAndSaysWhichIsNeeded) {
 
 TEST_F(AccountsTest, RevokedTokenStopsWorking) {
   const auto token = accounts_.create_token(admin_, 0, std::chrono::hours(1), now_).value();
-  ASSERT_TRUE(accounts_.revoke_token(token.row.id));
+  const auto other = accounts_.create_token(admin_, 0, std::chrono::hours(1), now_).value();
+  ASSERT_TRUE(accounts_.revoke_token(token.row.id, now_));
   EXPECT_FALSE(accounts_.authenticate(token.text, Role::kVolunteer, now_));
-  EXPECT_EQ(accounts_.revoke_token(99).error().code, Errc::kNotFound);
+  EXPECT_EQ(accounts_.revoke_token(99, now_).error().code, Errc::kNotFound);
+  // Repeating changes nothing; the last one of an admin stays.
+  EXPECT_TRUE(accounts_.revoke_token(token.row.id, now_));
+  EXPECT_EQ(accounts_.revoke_token(other.row.id, now_).error().code, Errc::kFailedPrecondition);
+  EXPECT_TRUE(accounts_.authenticate(other.text, Role::kAdmin, now_));
 }
 
 TEST_F(AccountsTest, OnlyAnAdminMakesTokensForOthersOrLongerOnes) {
