@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "proto/base/check.h"
 #include "scheduler/job_steps.h"
@@ -97,10 +98,18 @@ void take_failure(State& state, HostEntry& host, ResultEntry& result, ResultStat
   }
 }
 
+// How far below zero rounding may bring the loss of a sample.
+constexpr double kLossRounding = 1e-4;
+
 // The coordinator's own screening; empty: nothing is wrong.
 std::string screen(const Report& report, const WorkunitEntry& workunit) {
   if (report.screening == Screening::kRefused) return report.screening_reason;
-  if (!std::isfinite(report.loss_sum)) return "loss_sum is not a finite number";
+  // Both losses are sums of non-negative float32 terms, up to their rounding. Beyond that it is no
+  // loss, and a huge one would spoil the job's sum.
+  const auto sample_count = static_cast<double>(workunit.sample_count());
+  if (!(report.loss_sum >= -kLossRounding * sample_count &&
+        report.loss_sum <= std::numeric_limits<float>::max() * sample_count))
+    return "loss_sum is no loss of " + std::to_string(workunit.sample_count()) + " samples";
   if (report.correct_count > workunit.sample_count()) {
     return "correct_count is " + std::to_string(report.correct_count) + ", the workunit has " +
            std::to_string(workunit.sample_count()) + " samples";

@@ -44,8 +44,10 @@ class Run {
   Result<ReferenceStep> take(std::uint64_t step) {
     MH_TRY_VOID(job_.set_parameters(parameters_));
     MH_TRY(const Sums sums, aggregate(step));
-    MH_TRY(const update::StepOutcome outcome,
-           update::take_step(rule_, step, gradient_, parameters_, state_));
+    const auto outcome = update::take_step(rule_, step, gradient_, parameters_, state_);
+    if (!outcome)
+      return fail(outcome.error().code,
+                  "step " + std::to_string(step) + ": " + outcome.error().message);
     update::PackHeader header;
     header.kind = update::PackKind::kParameters;
     header.element_count = plan_.parameter_count;
@@ -57,8 +59,8 @@ class Run {
     taken.loss = sums.loss_sum / static_cast<double>(sums.sample_count);
     taken.accuracy =
         static_cast<double>(sums.correct_count) / static_cast<double>(sums.sample_count);
-    taken.gradient_norm = outcome.gradient_norm;
-    taken.learning_rate = outcome.learning_rate;
+    taken.gradient_norm = outcome->gradient_norm;
+    taken.learning_rate = outcome->learning_rate;
     return taken;
   }
 

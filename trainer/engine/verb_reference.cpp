@@ -1,10 +1,15 @@
 // `manyhands-trainer reference`: a job alone; see reference.h.
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <cinttypes>
 #include <cstdio>
+#include <filesystem>
 #include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <system_error>
 
 #include "proto/base/file.h"
 #include "proto/base/options.h"
@@ -91,8 +96,24 @@ class Report {
   double milliseconds_ = 0;
 };
 
+// Whether a file could be written here later; creates nothing.
+Status check_writable(const std::filesystem::path& path) {
+  const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error))
+    return fail(Errc::kInvalidArgument, path.string() + " is a folder, not a file");
+  if (::access(folder.c_str(), W_OK | X_OK) != 0)
+    return fail(Errc::kInvalidArgument, "cannot write " + path.string() + ": " + folder.string() +
+                                            ": " + std::generic_category().message(errno));
+  return {};
+}
+
 Result<int> run(const Arguments& arguments) {
   keep_freed_memory();
+  // Hours may pass before these are written.
+  for (const std::string& path : {arguments.digests, arguments.output}) {
+    if (!path.empty()) MH_TRY_VOID(check_writable(path));
+  }
   MH_TRY(JobFiles files, read_job_files(arguments.job, arguments.data));
   const int threads = static_cast<int>(files.spec.threads);
   MH_TRY(const Device device, open_device(arguments.device, threads));
