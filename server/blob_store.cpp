@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "proto/base/bytes.h"
+#include "proto/base/kill_point.h"
 
 namespace mh::server {
 namespace {
@@ -28,6 +29,18 @@ constexpr std::string_view kTemporaryPrefix = "tmp-";
 constexpr std::uint64_t kSpareBytesMin = 64 * 1024;
 constexpr std::uint64_t kSpareBytesMax = 256ull * 1024 * 1024;
 constexpr std::size_t kSpareCountMax = 32;
+
+KillPoint put_before_fsync("blob.put.before_fsync");
+KillPoint before_rename("blob.before_rename");
+KillPoint after_rename("blob.after_rename");
+KillPoint after_folder_fsync("blob.after_folder_fsync");
+KillPoint fresh_before_rename("blob.fresh.before_rename");
+KillPoint fresh_after_rename("blob.fresh.after_rename");
+KillPoint fresh_before_fsync("blob.fresh.before_fsync");
+KillPoint before_take_out("blob.before_take_out");
+KillPoint after_take_out("blob.after_take_out");
+KillPoint before_recycle("blob.before_recycle");
+KillPoint after_recycle("blob.after_recycle");
 
 std::string next_temporary_name() {
   static std::atomic<std::uint64_t> counter{0};
@@ -234,6 +247,7 @@ Result<Digest> BlobStore::put(std::span<const std::byte> content) {
                                           O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (!file.is_open()) return disk_error("cannot create", temporary.path(), errno);
   MH_TRY_VOID(write_fully(file.get(), 0, content, temporary.path()));
+  put_before_fsync.pass();
   // The disk works while the processor hashes.
   const auto flush = [descriptor = file.get()] { return ::fsync(descriptor) == 0 ? 0 : errno; };
   const auto when =
@@ -255,10 +269,19 @@ Result<Digest> BlobStore::put(std::string_view content) { return put(as_bytes(co
 
 Result<void> BlobStore::adopt(const std::filesystem::path& file, const Digest& digest) {
   MH_TRY_VOID(move_into_place(file, digest));
-  return fsync_dir(place_of(digest).parent_path());
+  MH_TRY_VOID(fsync_dir(place_of(digest).parent_path()));
+  after_folder_fsync.pass();
+  return {};
 }
 
 Result<void> BlobStore::move_into_place(const std::filesystem::path& file, const Digest& digest) {
+  before_rename.pass();
+  MH_TRY_VOID(rename_into_place(file, digest));
+  after_rename.pass();
+  return {};
+}
+
+Result<void> BlobStore::rename_into_place(const std::filesystem::path& file, const Digest& digest) {
   const std::filesystem::path target = place_of(digest);
   if (::rename(file.c_str(), target.c_str()) == 0) return {};
   if (errno != ENOENT) return disk_error("cannot publish", target, errno);
@@ -278,8 +301,10 @@ Result<void> BlobStore::adopt_fresh(const std::filesystem::path& file, const Dig
     ::unlink(file.c_str());
     return {};
   }
+  fresh_before_rename.pass();
   if (::rename(file.c_str(), target.c_str()) != 0)
     return disk_error("cannot publish", target, errno);
+  fresh_after_rename.pass();
   books_->fresh.insert(digest);
   return {};
 }
@@ -292,6 +317,7 @@ Result<void> BlobStore::make_durable(const Digest& digest) {
     if (!is_fresh(digest)) return {};
     return disk_error("cannot open", path, errno);
   }
+  fresh_before_fsync.pass();
   if (::fsync(file.get()) != 0) return disk_error("cannot fsync", path, errno);
   {
     const std::lock_guard lock(books_->mutex);
@@ -308,7 +334,9 @@ std::optional<std::filesystem::path> BlobStore::take_out(const Digest& digest) {
   const std::lock_guard lock(books_->mutex);
   const bool was_fresh = books_->fresh.erase(digest) > 0;
   const std::filesystem::path path = was_fresh ? fresh_place_of(digest) : place_of(digest);
+  before_take_out.pass();
   if (::rename(path.c_str(), aside.c_str()) != 0) return std::nullopt;
+  after_take_out.pass();
   books_->emptied.insert(path.parent_path());
   return aside;
 }
@@ -323,6 +351,7 @@ void BlobStore::recycle(const std::vector<std::filesystem::path>& files) {
     const std::lock_guard lock(books_->mutex);
     folders.swap(books_->emptied);
   }
+  before_recycle.pass();
   bool is_durable = true;
   for (const std::filesystem::path& folder : folders)
     is_durable = fsync_dir(folder).has_value() && is_durable;
@@ -334,6 +363,7 @@ void BlobStore::recycle(const std::vector<std::filesystem::path>& files) {
       ::unlink(file.c_str());
     }
   }
+  after_recycle.pass();
 }
 
 void BlobStore::keep_spare(const std::filesystem::path& file) {

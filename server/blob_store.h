@@ -90,6 +90,7 @@ class BlobStore {
   std::filesystem::path place_of(const Digest& digest) const;
   std::filesystem::path fresh_place_of(const Digest& digest) const;
   Result<void> move_into_place(const std::filesystem::path& file, const Digest& digest);
+  Result<void> rename_into_place(const std::filesystem::path& file, const Digest& digest);
   Result<void> take_up_fresh();
 
   std::filesystem::path folder_;

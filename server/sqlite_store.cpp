@@ -4,10 +4,17 @@
 
 #include <cstdlib>
 
+#include "proto/base/kill_point.h"
 #include "proto/base/log.h"
 #include "server/sqlite_schema.h"
 
 namespace mh::server {
+namespace {
+
+KillPoint before_commit("store.before_commit");
+KillPoint after_commit("store.after_commit");
+
+}  // namespace
 
 Result<void> SqliteStore::create(const std::filesystem::path& file, const std::string& server_id) {
   std::error_code ignored;
@@ -104,7 +111,10 @@ Result<void> SqliteStore::write_group(std::deque<Pending>& group) {
       MH_TRY_VOID(rows_->write(group[written].transaction));
     }
   }
-  return commit_.run();
+  before_commit.pass();
+  MH_TRY_VOID(commit_.run());
+  after_commit.pass();
+  return {};
 }
 
 void SqliteStore::run_checkpointer() {

@@ -11,11 +11,20 @@
 #include <vector>
 
 #include "proto/base/bytes.h"
+#include "proto/base/kill_point.h"
 #include "proto/base/log.h"
 #include "server/secrets.h"
 #include "server/upload_store_impl.h"
 
 namespace mh::server {
+namespace {
+
+KillPoint after_create("upload.after_create");
+KillPoint before_keep("upload.before_keep");
+KillPoint after_keep("upload.after_keep");
+
+}  // namespace
+
 Result<std::unique_ptr<UploadStore>> UploadStore::open(std::filesystem::path folder,
                                                        BlobStore& blobs, UploadLimits limits,
                                                        TimePoint now) {
@@ -91,6 +100,7 @@ Result<UploadStatus> UploadStore::create(std::string_view owner, std::uint64_t l
     forget(upload->id);
     return made.error();
   }
+  after_create.pass();
   const std::lock_guard lock(mutex_);
   upload->is_busy = false;
   return upload->status();
@@ -162,7 +172,9 @@ Result<void> UploadStore::keep(const std::string& id, std::string_view owner, Ti
     if (upload->expires_in_info != TimePoint{}) return {};
     upload->is_busy = true;
   }
+  before_keep.pass();
   Result<void> written = write_info(*upload);
+  after_keep.pass();
   const std::lock_guard lock(mutex_);
   upload->is_busy = false;
   return written;
