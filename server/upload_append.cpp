@@ -107,7 +107,7 @@ UploadStore::Outcome UploadStore::write_piece(Upload& upload, std::span<const st
     upload.hash_is_current = true;
   }
   before_write.pass();
-  if (auto written = write_fully(file.get(), offset, bytes, path); !written) {
+  if (auto written = write_fully(disk_, file.get(), offset, bytes, path); !written) {
     // A full disk gets back what the next try would write anyway.
     cut(file, offset, path);
     return Outcome{std::move(written), offset, false};
@@ -131,7 +131,7 @@ UploadStore::Outcome UploadStore::publish(Upload& upload, const UniqueFd& file) 
   const auto path = data_path(upload.id);
   const bool is_fresh = limits_.publishes_fresh && limits_.publishes_fresh(upload.owner);
   if (!is_fresh) before_fsync.pass();
-  if (!is_fresh && ::fsync(file.get()) != 0) {
+  if (!is_fresh && disk_.sync(file.get()) != 0) {
     Error error = disk_error("cannot fsync", path, errno);
     cut(file, 0, path);
     return Outcome{std::move(error), 0, false};

@@ -11,6 +11,12 @@ import time
 PAUSE_SECONDS = 0.25
 
 
+def metadata(content):
+    """The header that announces a blob."""
+    digest = hashlib.sha256(content).hexdigest()
+    return "sha256 " + base64.b64encode(digest.encode()).decode()
+
+
 class Courier:
     def __init__(self, cluster, random):
         self.cluster = cluster
@@ -54,10 +60,8 @@ class Courier:
         self.note(int(headers["Upload-Offset"]))
 
     def create(self):
-        digest = hashlib.sha256(self.content).hexdigest()
         status, headers = self.request("POST", "/upload", b"", {
-            "Upload-Length": str(len(self.content)),
-            "Upload-Metadata": "sha256 " + base64.b64encode(digest.encode()).decode()})
+            "Upload-Length": str(len(self.content)), "Upload-Metadata": metadata(self.content)})
         if status != 201:
             raise AssertionError(f"creation of an upload: HTTP {status}")
         self.location = headers["Location"]

@@ -151,7 +151,7 @@ class Cluster:
     # --- the server -------------------------------------------------------------------------
 
     def init_server(self):
-        run(BIN / "manyhands-server", "init", self.server_dir)
+        run(*self.server_prefix, BIN / "manyhands-server", "init", self.server_dir)
 
     def spawn_server(self, extra_environment=None):
         """Starts it and does not wait until it listens."""
