@@ -1,7 +1,7 @@
 # What people type. The build itself is CMake's: see CMakePresets.json.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build test demo lint format asan tsan bench clean
+.PHONY: help setup build test soak demo lint format asan tsan bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -21,6 +21,10 @@ build: ## compile; the programs are then in build/release/bin
 
 test: ready ## set up, build, run all tests: unit, integration, lint
 	@scripts/test.sh release
+
+KILLS ?= 1000
+soak: ready ## kill server, clients and trainers KILLS=1000 times; SEED=N repeats a plan
+	@python3 -B tests/integration/crash_test.py --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 demo: ready ## set up, build, train Fashion-MNIST with four volunteers on this machine
 	@scripts/demo.sh

@@ -17,6 +17,7 @@
 #include "proto/base/bytes.h"
 #include "proto/base/log.h"
 #include "proto/base/options.h"
+#include "proto/net/async.h"
 #include "proto/net/http_server.h"
 #include "server/blob_access.h"
 #include "server/blob_doors.h"
@@ -31,6 +32,8 @@ namespace {
 
 constexpr std::size_t kInvitationBytesMax = 256;
 constexpr std::chrono::minutes kExpiryInterval{10};
+// After this a stop does not wait any longer for room to commit.
+constexpr std::chrono::seconds kStopWithoutRoom{10};
 
 bool is_loopback(const std::string& host) {
   return host == "localhost" || host == "::1" || host.starts_with("127.");
@@ -85,6 +88,7 @@ struct App::Parts {
   // stopped using threads.
   asio::io_context io;
   asio::any_io_executor strand = asio::make_strand(io);
+  std::unique_ptr<DiskWatch> disk;
   std::unique_ptr<BlobStore> blobs;
   std::unique_ptr<UploadStore> uploads;
   HostUploads host_uploads;
@@ -100,20 +104,24 @@ struct App::Parts {
   void serve();
   asio::awaitable<void> stop();
   asio::awaitable<void> expire_uploads();
+  asio::awaitable<void> watch_disk();
 };
 
 Status App::Parts::open_core() {
   MH_TRY(lock, lock_server_folder(folder));
-  MH_TRY(BlobStore blob_store, BlobStore::open(folder.blobs()));
+  disk = std::make_unique<DiskWatch>(posix_disk(), folder.blobs(), options.disk_reserve_bytes);
+  MH_TRY(BlobStore blob_store, BlobStore::open(folder.blobs(), *disk));
   blobs = std::make_unique<BlobStore>(std::move(blob_store));
+  disk->look();
   UploadLimits limits;
   limits.publishes_fresh = is_host_owner;
-  MH_TRY(uploads, UploadStore::open(folder.uploads(), *blobs, limits, clock.now()));
+  MH_TRY(uploads, UploadStore::open(folder.uploads(), *blobs, limits, clock.now(), *disk));
   MH_TRY(store, SqliteStore::open(folder.database()));
+  store->on_stall([watch = disk.get()](bool is_stalled) { watch->store_stalls(is_stalled); });
   MH_TRY(ServerSnapshot snapshot, store->load());
   MH_TRY(std::vector<ManifestPtr> manifests, read_manifests(*blobs, snapshot.datasets));
   pool = std::make_unique<asio::thread_pool>(options.pool_threads);
-  const CoreParts parts{*store, *blobs, host_uploads, clock, strand, pool->get_executor()};
+  const CoreParts parts{*store, *blobs, host_uploads, *disk, clock, strand, pool->get_executor()};
   core = std::make_unique<Core>(parts, std::move(snapshot), std::move(manifests));
   http = std::make_unique<net::HttpServer>(io.get_executor(), pool->get_executor());
   return {};
@@ -127,7 +135,7 @@ void App::Parts::add_doors() {
   auto authorise = [this](std::string token, std::string) {
     return authorise_upload(*core, std::move(token));
   };
-  http->set_uploads(std::make_shared<UploadDoor>(*uploads, clock, note_upload), authorise);
+  http->set_uploads(std::make_shared<UploadDoor>(*uploads, *disk, clock, note_upload), authorise);
   auto count = [this](std::string token, Digest blob, std::uint64_t bytes) {
     count_download(*core, std::move(token), blob, bytes);
   };
@@ -175,9 +183,30 @@ asio::awaitable<void> App::Parts::expire_uploads() {
   }
 }
 
+asio::awaitable<void> App::Parts::watch_disk() {
+  asio::steady_timer timer(strand);
+  auto look = [this] {
+    disk->look();
+    return disk->state();
+  };
+  for (;;) {
+    timer.expires_after(DiskWatch::kLookInterval);
+    co_await timer.async_wait(asio::use_awaitable);
+    co_await net::run_on(pool->get_executor(), look);
+  }
+}
+
 asio::awaitable<void> App::Parts::stop() {
   core->stop();
   co_await http->stop();
+  asio::steady_timer patience(strand, kStopWithoutRoom);
+  patience.async_wait([this](const boost::system::error_code& error) {
+    if (error || !disk->state().is_stalled) return;
+    log_error(
+        "stopping without the last transitions: there is no room for them, and nobody was "
+        "told of them");
+    ::_exit(kExitFailed);
+  });
   co_await core->settled();
   io.stop();
 }
@@ -194,6 +223,7 @@ void App::Parts::serve() {
     asio::co_spawn(strand, stop(), log_failure);
   });
   asio::co_spawn(strand, expire_uploads(), [](std::exception_ptr) {});
+  asio::co_spawn(strand, watch_disk(), [](std::exception_ptr) {});
   const auto work = asio::make_work_guard(io);
   std::vector<std::thread> threads;
   for (unsigned i = 1; i < options.io_threads; ++i) threads.emplace_back([this] { io.run(); });

@@ -24,9 +24,18 @@ Result<net::BlobFile> BlobDoor::open(const Digest& digest) {
   return net::BlobFile{std::move(blob.file), blob.bytes};
 }
 
+Error UploadDoor::explain(Error error) const {
+  const bool may_be_disk = error.code == Errc::kResourceExhausted || error.code == Errc::kInternal;
+  const Status has_room = disk_.check_room();
+  return may_be_disk && !has_room ? has_room.error() : error;
+}
+
 Result<net::UploadState> UploadDoor::create(const std::string& owner, std::uint64_t length,
                                             const Digest& digest) {
-  return told(uploads_.create(owner, length, digest, clock_.now()));
+  MH_TRY_VOID(disk_.check_room());
+  auto status = uploads_.create(owner, length, digest, clock_.now());
+  if (!status) return explain(status.error());
+  return told(std::move(status));
 }
 
 Result<net::UploadState> UploadDoor::find(const std::string& owner, const std::string& id) {
@@ -36,8 +45,10 @@ Result<net::UploadState> UploadDoor::find(const std::string& owner, const std::s
 Result<net::UploadState> UploadDoor::append(const std::string& owner, const std::string& id,
                                             std::uint64_t offset,
                                             std::span<const std::byte> bytes) {
+  MH_TRY_VOID(disk_.check_room());
   auto status = uploads_.append(id, owner, offset, bytes, clock_.now());
-  if (published_ && status && status->is_complete) published_(owner, status->digest);
+  if (!status) return explain(status.error());
+  if (published_ && status->is_complete) published_(owner, status->digest);
   return told(std::move(status));
 }
 

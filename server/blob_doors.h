@@ -1,6 +1,6 @@
 // What the HTTP server is given of the stores: GET /blob from BlobStore, tus uploads into
-// UploadStore. Adapters only: they turn structs into those of proto/net/http_server.h and bring the
-// time in.
+// UploadStore. Adapters only: they turn structs into those of proto/net/http_server.h, bring the
+// time in, and refuse uploads while the disk is full or fails.
 // Threads: called on the pool, several at a time; both stores allow that.
 #pragma once
 
@@ -12,6 +12,7 @@
 #include "proto/base/clock.h"
 #include "proto/net/http_server.h"
 #include "server/blob_store.h"
+#include "server/disk_watch.h"
 #include "server/upload_store.h"
 
 namespace mh::server {
@@ -32,9 +33,13 @@ class UploadDoor final : public net::UploadSink {
   // Told of each blob that really came from this owner, byte by byte.
   using Published = std::function<void(const std::string& owner, const Digest& blob)>;
 
-  // Both must outlive this; `clock` is read, and `published` called, on several threads.
-  UploadDoor(UploadStore& uploads, const Clock& clock, Published published = {})
-      : uploads_(uploads), clock_(clock), published_(std::move(published)) {}
+  // All must outlive this; `clock` is read, and `published` called, on several threads.
+  UploadDoor(UploadStore& uploads, const DiskWatch& disk, const Clock& clock,
+             Published published = {})
+      : uploads_(uploads), disk_(disk), clock_(clock), published_(std::move(published)) {}
+
+  // create() and append() fail with kUnavailable while the server is degraded, also when it became
+  // so only now.
 
   Result<net::UploadState> create(const std::string& owner, std::uint64_t length,
                                   const Digest& digest) override;
@@ -45,7 +50,11 @@ class UploadDoor final : public net::UploadSink {
   Status remove(const std::string& owner, const std::string& id) override;
 
  private:
+  // `error`, or that the server is degraded if the disk is the reason.
+  Error explain(Error error) const;
+
   UploadStore& uploads_;
+  const DiskWatch& disk_;
   const Clock& clock_;
   const Published published_;
 };

@@ -1,6 +1,11 @@
 // Blobs by SHA-256 on disk: DIR/a/<hex>. A blob appears there whole or not at all (temporary name,
 // fsync, rename, fsync of the folder), and its name is its content, so a file that exists is right.
 //
+// What the disk refuses leaves no blob behind. After an fsync that failed nothing is believed that
+// a later fsync of the same file or folder says, because the kernel reports a loss only once: a
+// file in the making is deleted, a fresh blob or a name is in doubt until its bytes, proven by
+// their digest, have been written anew.
+//
 // Fresh blobs lie in DIR/fresh/<hex> instead: whole and readable like others, but not yet safe from
 // a power failure. make_durable() moves them to their place. *Rationale:* an update is needed for
 // some milliseconds; if its step is published by then, nobody has to wait for the disk on its
@@ -25,6 +30,7 @@
 #include "proto/base/file.h"
 #include "proto/base/result.h"
 #include "proto/base/sha256.h"
+#include "server/disk.h"
 
 namespace mh::server {
 
@@ -36,14 +42,15 @@ struct OpenBlob {
 
 class BlobStore {
  public:
-  // Makes the folder if need be and removes temporary files that a crash left behind.
-  // Errors: kInternal (the folder cannot be used).
-  static Result<BlobStore> open(std::filesystem::path folder);
+  // Makes the folder if need be and removes temporary files that a crash left behind. `disk` must
+  // outlive this. Errors: kInternal (the folder cannot be used).
+  static Result<BlobStore> open(std::filesystem::path folder, Disk& disk = posix_disk());
 
   bool contains(const Digest& digest) const;
   // Makes sure that a blob that contains() has seen is still there after a power failure: another
-  // thread may have renamed it into place a moment ago.
-  Result<void> settle(const Digest& digest) const;
+  // thread may have renamed it into place a moment ago. Errors: kDataLoss (in doubt: store it
+  // again), kResourceExhausted, kInternal.
+  Result<void> settle(const Digest& digest);
   // Errors: kNotFound.
   Result<std::uint64_t> size(const Digest& digest) const;
   // Errors: kNotFound.
@@ -63,7 +70,8 @@ class BlobStore {
   Result<void> adopt_fresh(const std::filesystem::path& file, const Digest& digest);
   bool is_fresh(const Digest& digest) const;
   // After it a blob is safe from a power failure; nothing to do for one that is not fresh.
-  // Errors: kNotFound (taken out meanwhile), kResourceExhausted, kInternal.
+  // Errors: kNotFound (taken out meanwhile); kResourceExhausted, kInternal (may be tried again);
+  // kDataLoss (its bytes are lost: no try will help).
   Result<void> make_durable(const Digest& digest);
   // Maps a whole blob. Errors: kNotFound, kResourceExhausted (more than bytes_max).
   Result<MappedFile> map(const Digest& digest, std::uint64_t bytes_max = UINT64_MAX) const;
@@ -83,27 +91,34 @@ class BlobStore {
 
  private:
   struct Books;
-  explicit BlobStore(std::filesystem::path folder);
+  BlobStore(std::filesystem::path folder, Disk& disk);
 
   // A spare, if it is large enough and not too many are there; else it is deleted.
   void keep_spare(const std::filesystem::path& file);
   std::filesystem::path place_of(const Digest& digest) const;
   std::filesystem::path fresh_place_of(const Digest& digest) const;
   Result<void> move_into_place(const std::filesystem::path& file, const Digest& digest);
+  Result<void> rename_into_place(const std::filesystem::path& file, const Digest& digest);
   Result<void> take_up_fresh();
+  // Makes the name of a blob in its place safe; after an error it is in doubt.
+  Result<void> sync_place(const Digest& digest);
+  bool is_in_doubt(const Digest& digest) const;
+  // The fsync of a fresh blob failed: a start must not take it up, nor another fsync save it.
+  void doubt_fresh(const Digest& digest);
+  // Writes a blob in doubt anew, from its bytes if they are still right.
+  Result<void> write_anew(const Digest& digest);
+  // Its bytes are safe under its name.
+  void end_doubt(const Digest& digest);
+  // These two require the lock. The first deletes what lies elsewhere of the same blob.
+  void note_doubt(const Digest& digest, const std::filesystem::path& path);
+  std::filesystem::path path_locked(const Digest& digest) const;
+  Result<void> copy_verified(const std::filesystem::path& from, const std::filesystem::path& to,
+                             const Digest& digest) const;
 
   std::filesystem::path folder_;
+  Disk* disk_;
   // Fresh blobs and spare files, behind a leaf mutex; apart so that a BlobStore can be moved.
   std::shared_ptr<Books> books_;
 };
-
-// errno_error(), which tells of a full disk what to do about it.
-Error disk_error(std::string_view doing, const std::filesystem::path& path, int error_number);
-// Writes all bytes at an offset. Errors: kResourceExhausted (disk full), kInternal.
-Result<void> write_fully(int descriptor, std::uint64_t offset, std::span<const std::byte> bytes,
-                         const std::filesystem::path& file);
-// Reads exactly `bytes.size()` at an offset; Errors: kDataLoss when the file ends before.
-Result<void> read_fully(int descriptor, std::uint64_t offset, std::span<std::byte> bytes,
-                        const std::filesystem::path& file);
 
 }  // namespace mh::server

@@ -15,9 +15,11 @@
 namespace mh::server {
 namespace {
 
-struct LogOptions {
-  std::string format = "text";
-  std::string level = "info";
+// Options that are texts until they have been parsed.
+struct RunTexts {
+  std::string log_format = "text";
+  std::string log_level = "info";
+  std::string disk_reserve = "256MB";
 };
 
 int tell(const Error& error) {
@@ -35,16 +37,20 @@ int init(const std::filesystem::path& folder) {
   return kExitDone;
 }
 
-void set_up_log(const LogOptions& options) {
+void set_up_log(const RunTexts& texts) {
   LogLevel level = LogLevel::kInfo;
-  if (options.level == "debug") level = LogLevel::kDebug;
-  if (options.level == "warning") level = LogLevel::kWarning;
-  if (options.level == "error") level = LogLevel::kError;
-  log_setup(options.format == "json" ? LogFormat::kJson : LogFormat::kText, level);
+  if (texts.log_level == "debug") level = LogLevel::kDebug;
+  if (texts.log_level == "warning") level = LogLevel::kWarning;
+  if (texts.log_level == "error") level = LogLevel::kError;
+  log_setup(texts.log_format == "json" ? LogFormat::kJson : LogFormat::kText, level);
 }
 
-int run(ServerOptions options, const LogOptions& log_options) {
-  set_up_log(log_options);
+int run(ServerOptions options, const RunTexts& texts) {
+  set_up_log(texts);
+  const auto reserve = parse_byte_size(texts.disk_reserve);
+  if (!reserve)
+    return tell(fail(reserve.error().code, "--disk-reserve: " + reserve.error().message));
+  options.disk_reserve_bytes = *reserve;
   // A peer that hangs up is an error value, not a signal.
   std::signal(SIGPIPE, SIG_IGN);
   if (!options.public_url.empty()) {
@@ -58,7 +64,7 @@ int run(ServerOptions options, const LogOptions& log_options) {
   return kExitDone;
 }
 
-void add_run_options(CLI::App& verb, ServerOptions& options, LogOptions& log_options) {
+void add_run_options(CLI::App& verb, ServerOptions& options, RunTexts& texts) {
   verb.add_option("DIR", options.folder, "folder made by 'init'")->required();
   verb.add_option("--listen", options.listen, "where to listen; port 0 takes a free one")
       ->type_name("HOST:PORT")
@@ -77,10 +83,14 @@ void add_run_options(CLI::App& verb, ServerOptions& options, LogOptions& log_opt
   verb.add_option("--pool-threads", options.pool_threads, "threads that read and write blobs")
       ->check(CLI::Range(1u, kThreadsMax))
       ->capture_default_str();
-  verb.add_option("--log-format", log_options.format, "text or json, to stderr")
+  verb.add_option("--log-format", texts.log_format, "text or json, to stderr")
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();
-  verb.add_option("--log-level", log_options.level, "debug, info, warning or error")
+  verb.add_option("--disk-reserve", texts.disk_reserve,
+                  "with less free on the folder's disk: no uploads, no new work")
+      ->type_name("SIZE")
+      ->capture_default_str();
+  verb.add_option("--log-level", texts.log_level, "debug, info, warning or error")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
       ->capture_default_str();
 }
@@ -103,14 +113,14 @@ int run_command_line(int argc, const char* const* argv) {
   init_verb.footer("Example: manyhands-server init my-server");
 
   ServerOptions options;
-  LogOptions log_options;
+  RunTexts texts;
   CLI::App& run_verb =
       *app.add_subcommand("run", "Serves until SIGTERM or Ctrl-C; prints how to join and log in.");
-  add_run_options(run_verb, options, log_options);
+  add_run_options(run_verb, options, texts);
   run_verb.footer("Example: manyhands-server run my-server --listen 127.0.0.1:8470");
 
   if (const auto code = parse_command_line(app, argc, argv)) return *code;
-  return init_verb.parsed() ? init(new_folder) : run(std::move(options), log_options);
+  return init_verb.parsed() ? init(new_folder) : run(std::move(options), texts);
 }
 
 }  // namespace mh::server

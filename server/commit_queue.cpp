@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
+#include <cstdlib>
 #include <utility>
 
 #include "proto/base/log.h"
@@ -69,8 +70,17 @@ void CommitQueue::ask_disk(const Digest& update) {
         flush();
         return;
       }
-      log_error("an update cannot be made durable; trying again until it works",
-                {{"update", update.hex()}, {"error", done.error().message}});
+      if (done.error().code == Errc::kDataLoss) {
+        log_error(
+            "an update is lost: stopping, because it counts in memory and not on disk; "
+            "nothing that was acknowledged is lost, start again",
+            {{"update", update.hex()}, {"error", done.error().message}});
+        std::abort();
+      }
+      if (!std::exchange(pending->was_refused, true)) {
+        log_error("an update cannot be made durable; trying again until it works",
+                  {{"update", update.hex()}, {"error", done.error().message}});
+      }
       pending->is_with_disk = false;
       ask_disk_after(update, options_.retry_pause);
     });

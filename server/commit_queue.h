@@ -15,7 +15,9 @@
 //    workunits all updates of a step come at nearly the same time and its parameters soon after;
 //    then only these are waited for. Else the reply is late by the wait, while the host already
 //    computes its next workunit.
-// 4. A disk that refuses is asked again every retry_pause; replies wait.
+// 4. A disk that refuses is asked again every retry_pause; replies wait. An update whose bytes are
+//    lost by then ends the process. *Rationale:* the decisions that count it are not committed, and
+//    after a restart it is counted as never come: its host sends it again.
 // Threads: the state strand.
 #pragma once
 
@@ -82,6 +84,7 @@ class CommitQueue {
     explicit Pending(const asio::any_io_executor& strand) : timer(strand) {}
     asio::steady_timer timer;
     bool is_with_disk = false;
+    bool was_refused = false;
     // Sequence numbers of the entries that count it.
     std::vector<std::uint64_t> entries;
   };

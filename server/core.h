@@ -37,6 +37,7 @@
 #include "server/blob_store.h"
 #include "server/commit_queue.h"
 #include "server/datasets.h"
+#include "server/disk_watch.h"
 #include "server/host_uploads.h"
 #include "server/job_models.h"
 #include "server/parked_calls.h"
@@ -51,6 +52,7 @@ struct CoreParts {
   Store& store;
   BlobStore& blobs;
   HostUploads& host_uploads;
+  const DiskWatch& disk;
   const Clock& clock;
   // The state strand, and where functions may block on the disk.
   asio::any_io_executor strand;
@@ -79,6 +81,8 @@ class Core {
   ParkedCalls& parked() { return parked_; }
   Store& store() { return parts_.store; }
   BlobStore& blobs() { return parts_.blobs; }
+  // Thread-safe.
+  const DiskWatch& disk() const { return parts_.disk; }
   const asio::any_io_executor& strand() const { return parts_.strand; }
   const asio::any_io_executor& pool() const { return parts_.pool; }
   const std::string& server_id() const { return server_id_; }

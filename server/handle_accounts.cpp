@@ -158,11 +158,13 @@ std::string join_line(const std::string& public_url, const std::string& invitati
 void add_account_service(net::ServiceTable& table, Core& core, const std::string& public_url) {
   add_call(table, core, "AccountService/GetSelf", &get_self);
   add_call(table, core, "AccountService/ListAccounts", &list_accounts);
-  add_call(table, core, "AccountService/CreateAccount", &create_account);
-  add_call(table, core, "AccountService/CreateToken", &create_token);
-  add_call(table, core, "AccountService/RevokeToken", &revoke_token);
+  add_call(table, core, "AccountService/CreateAccount", &create_account, Needs::kStore);
+  add_call(table, core, "AccountService/CreateToken", &create_token, Needs::kStore);
+  add_call(table, core, "AccountService/RevokeToken", &revoke_token, Needs::kStore);
   auto invite = [&core, &public_url](net::CallContext context,
                                      v1::CreateInvitationRequest request) {
+    Status writable = check_disk(core, context, Needs::kStore);
+    if (!writable) return refused<v1::CreateInvitationResponse>(std::move(writable).error());
     return run_on_strand<v1::CreateInvitationResponse>(
         core.strand(), create_invitation(core, public_url, std::move(context), std::move(request)));
   };

@@ -203,11 +203,11 @@ asio::awaitable<Result<v1::RemoveDatasetResponse>> remove_dataset(
 void add_dataset_service(net::ServiceTable& table, Core& core) {
   // 4,096 digests in hex.
   const net::MethodOptions with_digests{2 * 1024 * 1024, 2 * 1024 * 1024};
-  add_call(table, core, "DatasetService/RegisterDataset", &register_dataset);
-  add_call(table, core, "DatasetService/FindBlobs", &find_blobs, with_digests);
+  add_call(table, core, "DatasetService/RegisterDataset", &register_dataset, Needs::kRoom);
+  add_call(table, core, "DatasetService/FindBlobs", &find_blobs, Needs::kNothing, with_digests);
   add_call(table, core, "DatasetService/ListDatasets", &list_datasets);
   add_call(table, core, "DatasetService/GetDataset", &get_dataset);
-  add_call(table, core, "DatasetService/RemoveDataset", &remove_dataset);
+  add_call(table, core, "DatasetService/RemoveDataset", &remove_dataset, Needs::kStore);
 }
 
 }  // namespace mh::server

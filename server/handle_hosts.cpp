@@ -80,7 +80,7 @@ asio::awaitable<Result<v1::SetHostTrustResponse>> set_host_trust(Core& core,
 void add_host_service(net::ServiceTable& table, Core& core) {
   add_call(table, core, "HostService/ListHosts", &list_hosts);
   add_call(table, core, "HostService/GetHost", &get_host);
-  add_call(table, core, "HostService/SetHostTrust", &set_host_trust);
+  add_call(table, core, "HostService/SetHostTrust", &set_host_trust, Needs::kStore);
 }
 
 }  // namespace mh::server

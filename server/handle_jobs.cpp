@@ -261,15 +261,15 @@ asio::awaitable<Result<v1::UpdateJobResponse>> update_job(Core& core, net::CallC
 void add_job_service(net::ServiceTable& table, Core& core) {
   // A job file of the largest size, written as JSON, with every character escaped.
   const net::MethodOptions with_file{2 * 1024 * 1024, 2 * 1024 * 1024};
-  add_call(table, core, "JobService/CheckJob", &check_job, with_file);
-  add_call(table, core, "JobService/SubmitJob", &submit_job, with_file);
+  add_call(table, core, "JobService/CheckJob", &check_job, Needs::kNothing, with_file);
+  add_call(table, core, "JobService/SubmitJob", &submit_job, Needs::kRoom, with_file);
   add_call(table, core, "JobService/ListJobs", &list_jobs);
   add_call(table, core, "JobService/GetJob", &get_job);
   add_call(table, core, "JobService/GetJobMetrics", &get_job_metrics);
   add_call(table, core, "JobService/WatchJob", &watch_job);
   add_call(table, core, "JobService/GetJobSummary", &get_job_summary);
   add_call(table, core, "JobService/GetJobLog", &get_job_log);
-  add_call(table, core, "JobService/UpdateJob", &update_job);
+  add_call(table, core, "JobService/UpdateJob", &update_job, Needs::kStore);
 }
 
 }  // namespace mh::server

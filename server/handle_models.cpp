@@ -105,7 +105,7 @@ asio::awaitable<Result<v1::ExportModelResponse>> export_model_call(Core& core,
 
 void add_model_service(net::ServiceTable& table, Core& core) {
   add_call(table, core, "ModelService/ListModels", &list_models);
-  add_call(table, core, "ModelService/ExportModel", &export_model_call);
+  add_call(table, core, "ModelService/ExportModel", &export_model_call, Needs::kRoom);
 }
 
 }  // namespace mh::server

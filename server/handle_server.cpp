@@ -9,7 +9,7 @@ namespace {
 
 namespace v1 = manyhands::v1;
 
-asio::awaitable<Result<v1::GetStatusResponse>> get_status(Core& core, net::CallContext,
+asio::awaitable<Result<v1::GetStatusResponse>> get_status(Core& core, net::CallContext context,
                                                           v1::GetStatusRequest) {
   v1::GetStatusResponse response;
   response.set_server_id(core.server_id());
@@ -19,6 +19,12 @@ asio::awaitable<Result<v1::GetStatusResponse>> get_status(Core& core, net::CallC
   response.set_now_ms(to_unix_ms(core.now()));
   response.set_running_job_count(core.coordinator().running_job_count());
   response.set_active_host_count(core.active_host_count());
+  std::string degraded = core.disk().state().sentence;
+  const bool may_look =
+      !degraded.empty() &&
+      core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now());
+  if (may_look) degraded += " (" + core.disk().folder().string() + ")";
+  response.set_degraded(std::move(degraded));
   co_return response;
 }
 

@@ -1,5 +1,6 @@
 // WorkService: hosts attach, report, renew, ask and leave.
 #include <algorithm>
+#include <utility>
 
 #include "manyhands/v1/work.pb.h"
 #include "proto/base/build_info.h"
@@ -13,6 +14,8 @@
 
 namespace mh::server {
 namespace {
+
+using std::chrono::milliseconds;
 
 constexpr std::size_t kHostSecretBytes = 43;
 
@@ -72,14 +75,21 @@ asio::awaitable<Result<v1::AttachResponse>> attach(Core& core, net::CallContext 
 }
 
 // Takes a call's turn: decides, lets the next held call have its turn, commits. `event` loses what
-// must not be said twice; `place` may be null.
+// must not be said twice; `place` may be null. A degraded server takes reports and gives no work.
 asio::awaitable<Result<scheduler::ExchangeReply>> ask(Core& core, scheduler::ExchangeEvent& event,
                                                       ParkedCalls::Place* place) {
+  const Status has_room = core.disk().check_room();
+  const std::uint32_t wanted = std::exchange(event.wanted, has_room ? event.wanted : 0);
   auto decision = core.coordinator().exchange(event, core.now());
   if (place != nullptr && decision.reply && !decision.reply->is_drained) place->pass_on();
   Result<scheduler::ExchangeReply> reply = co_await core.settle(std::move(decision));
   event.reports.clear();
   event.description.reset();
+  event.wanted = wanted;
+  if (!has_room && wanted > 0 && reply) {
+    reply->no_work_reason = has_room.error().message;
+    reply->backoff = DiskWatch::kRetryAfter;
+  }
   co_return reply;
 }
 
@@ -94,7 +104,9 @@ asio::awaitable<Result<v1::ExchangeResponse>> exchange(Core& core, net::CallCont
     event = co_await screen_reports(core, std::move(event));
   }
   MH_CO_TRY(scheduler::ExchangeReply reply, co_await ask(core, event, nullptr));
-  const auto hold = hold_time(context, request.max_wait_ms());
+  // Without room nothing is worth waiting for here.
+  const bool may_hold = core.disk().check_room().has_value();
+  const auto hold = may_hold ? hold_time(context, request.max_wait_ms()) : milliseconds(0);
   if (reply.is_parkable() && hold.count() > 0) {
     ParkedCalls::Place place(core.parked(), kWorkKey, host.host_id, context.ended, hold);
     while (reply.is_parkable() && !place.is_over()) {
@@ -104,6 +116,7 @@ asio::awaitable<Result<v1::ExchangeResponse>> exchange(Core& core, net::CallCont
       // Nobody would hear the answer: a lease now would only be lost.
       if (context.ended->is_set()) break;
       MH_CO_TRY(reply, co_await ask(core, event, &place));
+      if (!core.disk().check_room()) break;
     }
   }
   co_return to_message(reply);
@@ -126,9 +139,9 @@ asio::awaitable<Result<v1::DetachResponse>> detach(Core& core, net::CallContext 
 }  // namespace
 
 void add_work_service(net::ServiceTable& table, Core& core) {
-  add_call(table, core, "WorkService/Attach", &attach);
-  add_call(table, core, "WorkService/Exchange", &exchange);
-  add_call(table, core, "WorkService/Detach", &detach);
+  add_call(table, core, "WorkService/Attach", &attach, Needs::kStore);
+  add_call(table, core, "WorkService/Exchange", &exchange, Needs::kStore);
+  add_call(table, core, "WorkService/Detach", &detach, Needs::kStore);
 }
 
 }  // namespace mh::server

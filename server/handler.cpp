@@ -18,6 +18,16 @@ std::chrono::milliseconds hold_time(const net::CallContext& context, std::uint32
   return context.timeout ? std::min(hold, *context.timeout - kAnswerMargin) : hold;
 }
 
+Status check_disk(const Core& core, const net::CallContext& context, Needs needs) {
+  Status writable;
+  if (needs == Needs::kStore) writable = core.disk().check_store();
+  if (needs == Needs::kRoom) writable = core.disk().check_room();
+  if (!writable) {
+    context.response->headers.add("Retry-After", std::to_string(DiskWatch::kRetryAfter.count()));
+  }
+  return writable;
+}
+
 Error no_such_job(std::uint64_t id) {
   return fail(Errc::kNotFound,
               "there is no job " + std::to_string(id) + " ('manyhands job list' shows all)");

@@ -22,6 +22,18 @@ std::chrono::milliseconds hold_time(const net::CallContext& context, std::uint32
 // "There is no job 7", and what shows those that are.
 Error no_such_job(std::uint64_t id);
 
+// What a call needs to write: nothing, rows of the database, or blobs as well.
+enum class Needs { kNothing, kStore, kRoom };
+
+// Refuses, before any work is done, what could not be written now; tells the caller when to come
+// again. Errors: kUnavailable. Threads: any.
+Status check_disk(const Core& core, const net::CallContext& context, Needs needs);
+
+template <class Response>
+asio::awaitable<Result<Response>> refused(Error error) {
+  co_return error;
+}
+
 template <class Request, class Response>
 using Handler = asio::awaitable<Result<Response>> (*)(Core& core, net::CallContext context,
                                                       Request request);
@@ -36,8 +48,11 @@ asio::awaitable<Result<Response>> run_on_strand(asio::any_io_executor strand,
 // `method` is "WorkService/Attach". `core` must outlive the table.
 template <class Request, class Response>
 void add_call(net::ServiceTable& table, Core& core, const std::string& method,
-              Handler<Request, Response> handler, net::MethodOptions options = {}) {
-  auto run = [&core, handler](net::CallContext context, Request request) {
+              Handler<Request, Response> handler, Needs needs = Needs::kNothing,
+              net::MethodOptions options = {}) {
+  auto run = [&core, handler, needs](net::CallContext context, Request request) {
+    Status writable = check_disk(core, context, needs);
+    if (!writable) return refused<Response>(std::move(writable).error());
     return run_on_strand<Response>(core.strand(),
                                    handler(core, std::move(context), std::move(request)));
   };

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "proto/base/check.h"
+#include "proto/base/kill_point.h"
 #include "trainer/update/optimizer.h"
 #include "trainer/update/tensor_pack.h"
 
@@ -17,6 +18,9 @@ namespace {
 constexpr std::uint64_t kSumAtOnceMax = 8;
 // Elements from which on a second thread is worth its start.
 constexpr std::size_t kTwoThreadsMin = 500'000;
+
+KillPoint before_publish("step.before_publish");
+KillPoint after_publish("step.after_publish");
 
 // Reads a pack into the buffer that is to hold it.
 Status read_pack(const BlobStore& blobs, const Digest& digest, PackBuffer& buffer) {
@@ -188,6 +192,7 @@ Result<scheduler::StepOutput> JobAggregation::publish(std::uint64_t steps_done) 
   scheduler::StepOutput output;
   output.gradient_norm = outcome_.gradient_norm;
   output.learning_rate = outcome_.learning_rate;
+  before_publish.pass();
   // Both wait for the disk most of the time: side by side.
   std::future<Result<Digest>> optimizer;
   if (optimizer_->header().slots > 0) {
@@ -200,6 +205,7 @@ Result<scheduler::StepOutput> JobAggregation::publish(std::uint64_t steps_done) 
     MH_TRY(output.optimizer_digest, optimizer.get());
   }
   MH_TRY(output.parameters_digest, parameters);
+  after_publish.pass();
   parameters_digest_ = output.parameters_digest;
   optimizer_digest_ = output.optimizer_digest;
   unpublished_.reset();

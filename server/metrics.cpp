@@ -86,6 +86,12 @@ std::string metrics_text(const MetricsSample& sample) {
               static_cast<double>(sample.store.transitions));
   page.single("store_commits_total", "counter", "Database transactions that took.",
               static_cast<double>(sample.store.groups));
+  page.single("degraded", "gauge", "1 while the disk is full or fails: no uploads, no new work.",
+              sample.disk.is_degraded ? 1 : 0);
+  page.single("disk_free_bytes", "gauge", "Free on the disk of the server's folder.",
+              static_cast<double>(sample.disk.free_bytes));
+  page.single("disk_reserve_bytes", "gauge", "Less free than this is degraded.",
+              static_cast<double>(sample.disk.reserve_bytes));
   write_http(page, sample.http);
   write_jobs(page, sample.jobs);
   return page.take();

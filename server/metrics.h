@@ -7,6 +7,7 @@
 
 #include "proto/net/http_server.h"
 #include "scheduler/events.h"
+#include "server/disk_watch.h"
 #include "server/sqlite_store.h"
 
 namespace mh::server {
@@ -20,6 +21,7 @@ struct MetricsSample {
   std::uint64_t attached_hosts = 0;
   std::size_t parked_calls = 0;
   std::size_t unfinished_uploads = 0;
+  DiskState disk;
 };
 
 std::string metrics_text(const MetricsSample& sample);

@@ -20,6 +20,8 @@ struct ServerOptions {
   bool insecure_http = false;
   unsigned io_threads = 2;
   unsigned pool_threads = 2;
+  // With less free on the folder's disk the server is degraded (server/disk_watch.h).
+  std::uint64_t disk_reserve_bytes = 256'000'000;
 };
 
 inline constexpr unsigned kThreadsMax = 64;

@@ -21,7 +21,11 @@ asio::awaitable<net::HttpResponse> dashboard() {
   co_return response;
 }
 
-asio::awaitable<net::HttpResponse> health() { co_return net::plain_text_response(200, "ok"); }
+// Degraded is no reason to send callers elsewhere: there is no other server.
+asio::awaitable<net::HttpResponse> health(const DiskWatch& disk) {
+  const DiskState state = disk.state();
+  co_return net::plain_text_response(200, state.is_degraded ? "degraded: " + state.sentence : "ok");
+}
 
 // On the state strand.
 asio::awaitable<MetricsSample> look(Core& core) {
@@ -41,6 +45,7 @@ asio::awaitable<net::HttpResponse> metrics(net::HttpServer& http, Core& core, Sq
   sample.http = http.stats();
   sample.store = store.counts();
   sample.unfinished_uploads = uploads.count();
+  sample.disk = core.disk().state();
   net::HttpResponse response;
   response.headers.add("Content-Type", "text/plain; version=0.0.4; charset=utf-8");
   response.body = metrics_text(sample);
@@ -51,7 +56,7 @@ asio::awaitable<net::HttpResponse> metrics(net::HttpServer& http, Core& core, Sq
 
 void add_pages(net::HttpServer& http, Core& core, SqliteStore& store, UploadStore& uploads) {
   http.add_page("/", [](net::HttpRequest) { return dashboard(); });
-  http.add_page("/healthz", [](net::HttpRequest) { return health(); });
+  http.add_page("/healthz", [&core](net::HttpRequest) { return health(core.disk()); });
   auto measure = [&http, &core, &store, &uploads](net::HttpRequest) {
     return metrics(http, core, store, uploads);
   };

@@ -14,7 +14,8 @@ Error sqlite_error(sqlite3* connection, int code, std::string_view doing) {
   std::string message = "database: " + std::string(doing) + ": ";
   message += connection != nullptr ? sqlite3_errmsg(connection) : sqlite3_errstr(code);
   const int primary = code & 0xff;
-  if (primary == SQLITE_FULL) {
+  // Growing the WAL's index in shared memory has an error of its own for it.
+  if (primary == SQLITE_FULL || code == SQLITE_IOERR_SHMSIZE) {
     return Error{Errc::kResourceExhausted, message + " (disk full)"};
   }
   if (primary == SQLITE_CONSTRAINT) return Error{Errc::kAlreadyExists, message};

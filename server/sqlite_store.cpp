@@ -3,11 +3,19 @@
 #include "server/sqlite_store.h"
 
 #include <cstdlib>
+#include <utility>
 
+#include "proto/base/kill_point.h"
 #include "proto/base/log.h"
 #include "server/sqlite_schema.h"
 
 namespace mh::server {
+namespace {
+
+KillPoint before_commit("store.before_commit");
+KillPoint after_commit("store.after_commit");
+
+}  // namespace
 
 Result<void> SqliteStore::create(const std::filesystem::path& file, const std::string& server_id) {
   std::error_code ignored;
@@ -65,13 +73,7 @@ void SqliteStore::run_writer() {
       arrived_.wait(lock, [this] { return is_stopping_ || !queue_.empty(); });
       if (queue_.empty()) return;
     }
-    if (auto written = write_group(group); !written) {
-      log_error(
-          "cannot commit: stopping, because memory must not be ahead of the disk; nothing "
-          "that was acknowledged is lost, start again once the cause is gone",
-          {{"error", written.error().message}});
-      std::abort();
-    }
+    write_patiently(group);
     {
       const std::lock_guard lock(mutex_);
       counts_.transitions += group.size();
@@ -81,6 +83,36 @@ void SqliteStore::run_writer() {
       if (pending.committed) pending.committed();
     }
   }
+}
+
+void SqliteStore::write_patiently(std::deque<Pending>& group) {
+  bool is_stalled = false;
+  for (;;) {
+    const Result<void> written = write_group(group);
+    if (written) break;
+    if (written.error().code != Errc::kResourceExhausted) {
+      log_error(
+          "cannot commit: stopping, because memory must not be ahead of the disk; nothing "
+          "that was acknowledged is lost, start again once the cause is gone",
+          {{"error", written.error().message}});
+      std::abort();
+    }
+    if (!std::exchange(is_stalled, true)) {
+      log_error("no room to commit: waiting for it; until then nobody is answered",
+                {{"error", written.error().message}});
+      if (stalls_) stalls_(true);
+    }
+    std::unique_lock lock(mutex_);
+    if (stopped_.wait_for(lock, kRetryPause, [this] { return is_stopping_; })) {
+      log_error(
+          "stopping without the last transitions: there is no room for them, and nobody was "
+          "told of them");
+      std::_Exit(1);
+    }
+  }
+  if (!is_stalled) return;
+  log_info("the database has room again");
+  if (stalls_) stalls_(false);
 }
 
 bool SqliteStore::take_queued(std::deque<Pending>& group) {
@@ -98,13 +130,23 @@ bool SqliteStore::take_queued(std::deque<Pending>& group) {
 
 Result<void> SqliteStore::write_group(std::deque<Pending>& group) {
   MH_TRY_VOID(begin_.run());
+  Result<void> done = write_rows(group);
+  // Fails only if SQLite has rolled back already.
+  if (!done) (void)writer_.execute("ROLLBACK");
+  return done;
+}
+
+Result<void> SqliteStore::write_rows(std::deque<Pending>& group) {
   std::size_t written = 0;
-  while (take_queued(group)) {
+  do {
     for (; written < group.size(); ++written) {
       MH_TRY_VOID(rows_->write(group[written].transaction));
     }
-  }
-  return commit_.run();
+  } while (take_queued(group));
+  before_commit.pass();
+  MH_TRY_VOID(commit_.run());
+  after_commit.pass();
+  return {};
 }
 
 void SqliteStore::run_checkpointer() {

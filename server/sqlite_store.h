@@ -6,9 +6,13 @@
 //    and commits it as one SQLite transaction. *Rationale:* the price of a commit is its fsync;
 //    under load it is shared.
 // 2. Callbacks run after the COMMIT, in the order of the calls to commit().
-// 3. A transition that cannot be written ends the process (MH_CHECK's way: log, abort).
+// 3. A group that finds no room (disk full) is rolled back and written again every kRetryPause
+//    until there is room; `stalls` is told. *Rationale:* nobody has been answered, so waiting
+//    breaks no promise, and a server that ended would not start again on a full disk either.
+//    One that cannot be written for another reason ends the process (MH_CHECK's way: log, abort).
 //    *Rationale:* the coordinator has already decided on top of it; going on would answer callers
-//    from a state that a restart would not know.
+//    from a state that a restart would not know. And after an fsync that failed no later one can
+//    be believed: only a restart sees what is really there.
 // 4. Nobody checkpoints inside a commit: the checkpointer does, every kCheckpointInterval.
 #pragma once
 
@@ -30,13 +34,19 @@ class SqliteStore final : public Store {
   static constexpr std::size_t kGroupMax = 256;
   static constexpr std::size_t kQueueMax = 8192;
   static constexpr std::chrono::seconds kCheckpointInterval{5};
+  static constexpr std::chrono::seconds kRetryPause{1};
 
   // Makes a new database. Errors: kAlreadyExists (there is one), kInternal.
   static Result<void> create(const std::filesystem::path& file, const std::string& server_id);
   // Opens and migrates. Errors: kNotFound, kFailedPrecondition (newer schema), kInternal.
   static Result<std::unique_ptr<SqliteStore>> open(const std::filesystem::path& file);
-  // Writes what is queued, runs its callbacks, checkpoints and closes.
+  // Writes what is queued, runs its callbacks, checkpoints and closes. Without room for it: ends
+  // the process with exit code 1.
   ~SqliteStore() override;
+
+  // Told on the store's thread: true when a group finds no room, false when it is written after
+  // all. Set before the first commit.
+  void on_stall(std::function<void(bool is_stalled)> stalls) { stalls_ = std::move(stalls); }
 
   void commit(Transaction transaction, std::function<void()> committed) override;
   Result<ServerSnapshot> load() override;
@@ -65,9 +75,15 @@ class SqliteStore final : public Store {
   void run_checkpointer();
   // Moves what is queued to the end of the group, up to kGroupMax; false: nothing.
   bool take_queued(std::deque<Pending>& group);
-  // Writes what is queued, and what arrives while it is written, as one SQLite transaction.
+  // Writes a group, what is queued, and what arrives while it is written, as one SQLite
+  // transaction; rolled back after an error.
   Result<void> write_group(std::deque<Pending>& group);
+  Result<void> write_rows(std::deque<Pending>& group);
+  // The same, until there is room.
+  void write_patiently(std::deque<Pending>& group);
 
+  // Constant once it commits.
+  std::function<void(bool is_stalled)> stalls_;
   // Owned by the writer thread once it runs.
   Database writer_;
   std::unique_ptr<RowWriter> rows_;

@@ -92,6 +92,7 @@ async function refresh(){clearTimeout(timer);
  try{const s=await call("ServerService/GetStatus");
   $("server").firstChild.textContent="server "+s.serverId+", version "+s.version+", "+
    count(s.activeHostCount,"host")+" active, "+count(s.runningJobCount,"job")+" running";
+  $("note").textContent=s.degraded?"degraded: "+s.degraded:"";
   if(!sessionStorage.getItem("token")){$("login").hidden=false;return}
   const jobs=(await call("JobService/ListJobs")).jobs||[];
   if(!chosen&&jobs.length)chosen=jobs[jobs.length-1].id;
@@ -99,7 +100,7 @@ async function refresh(){clearTimeout(timer);
   const j=jobs.find(j=>j.id==chosen);$("detail").hidden=!j;
   if(j){$("title").textContent=j.name;$("reason").textContent=j.stateReason||j.waitingReason||"";
    drawPlot(await call("JobService/GetJobMetrics",{id:j.id,pointCountMax:800}))}
-  $("main").hidden=false;$("login").hidden=true;$("note").textContent=""}
+  $("main").hidden=false;$("login").hidden=true}
  catch(e){$("note").textContent=e.message;
   if(e.code=="unauthenticated"||e.code=="permission_denied"){sessionStorage.removeItem("token");
    $("login").hidden=false;$("main").hidden=true;return}}

@@ -55,8 +55,9 @@ class Store {
 
   // Makes a transition durable, then calls `committed` (once, on the store's thread: it only
   // posts). Transitions commit in the order of the calls. There is no failure to report: a store
-  // that cannot commit ends the process, because memory would otherwise be ahead of the disk.
-  // Threads: any. Blocks when the queue is full.
+  // without room waits for it, with everything behind it, so that nobody is told; one that cannot
+  // commit for another reason ends the process, because memory would otherwise be ahead of the
+  // disk. Threads: any. Blocks when the queue is full.
   virtual void commit(Transaction transaction, std::function<void()> committed) = 0;
 
   // Everything at once, at the start. Errors: kDataLoss, kInternal.

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "proto/base/kill_point.h"
 #include "proto/base/log.h"
 #include "server/upload_store_impl.h"
 
@@ -14,6 +15,11 @@ namespace mh::server {
 namespace {
 
 constexpr std::size_t kPieceBytes = 256 * 1024;
+
+KillPoint before_write("upload.before_write");
+KillPoint after_write("upload.after_write");
+KillPoint before_fsync("upload.before_fsync");
+KillPoint after_publish("upload.after_publish");
 
 // Hash of the first `length` bytes.
 Result<Sha256> hash_of(const UniqueFd& file, std::uint64_t length,
@@ -100,11 +106,13 @@ UploadStore::Outcome UploadStore::write_piece(Upload& upload, std::span<const st
     upload.hash = std::move(*hash);
     upload.hash_is_current = true;
   }
-  if (auto written = write_fully(file.get(), offset, bytes, path); !written) {
+  before_write.pass();
+  if (auto written = write_fully(disk_, file.get(), offset, bytes, path); !written) {
     // A full disk gets back what the next try would write anyway.
     cut(file, offset, path);
     return Outcome{std::move(written), offset, false};
   }
+  after_write.pass();
   upload.hash.update(bytes);
   if (offset + bytes.size() == upload.length) return publish(upload, file);
   return Outcome{{}, offset + bytes.size(), false};
@@ -122,7 +130,8 @@ UploadStore::Outcome UploadStore::publish(Upload& upload, const UniqueFd& file) 
   }
   const auto path = data_path(upload.id);
   const bool is_fresh = limits_.publishes_fresh && limits_.publishes_fresh(upload.owner);
-  if (!is_fresh && ::fsync(file.get()) != 0) {
+  if (!is_fresh) before_fsync.pass();
+  if (!is_fresh && disk_.sync(file.get()) != 0) {
     Error error = disk_error("cannot fsync", path, errno);
     cut(file, 0, path);
     return Outcome{std::move(error), 0, false};
@@ -134,6 +143,7 @@ UploadStore::Outcome UploadStore::publish(Upload& upload, const UniqueFd& file) 
     const bool is_gone = ::access(path.c_str(), F_OK) != 0;
     return Outcome{std::move(adopted), upload.offset, is_gone};
   }
+  after_publish.pass();
   return Outcome{{}, upload.length, true};
 }
 

@@ -11,18 +11,27 @@
 #include <vector>
 
 #include "proto/base/bytes.h"
+#include "proto/base/kill_point.h"
 #include "proto/base/log.h"
 #include "server/secrets.h"
 #include "server/upload_store_impl.h"
 
 namespace mh::server {
+namespace {
+
+KillPoint after_create("upload.after_create");
+KillPoint before_keep("upload.before_keep");
+KillPoint after_keep("upload.after_keep");
+
+}  // namespace
+
 Result<std::unique_ptr<UploadStore>> UploadStore::open(std::filesystem::path folder,
                                                        BlobStore& blobs, UploadLimits limits,
-                                                       TimePoint now) {
+                                                       TimePoint now, Disk& disk) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error) return disk_error("cannot create", folder, error.value());
-  std::unique_ptr<UploadStore> store(new UploadStore(std::move(folder), blobs, limits));
+  std::unique_ptr<UploadStore> store(new UploadStore(std::move(folder), blobs, limits, disk));
   MH_TRY_VOID(store->load(now));
   return store;
 }
@@ -82,15 +91,20 @@ Result<UploadStatus> UploadStore::create(std::string_view owner, std::uint64_t l
   }
   if (auto present = blobs_.size(digest); present && present.value() == length) {
     const bool may_be_fresh = limits_.publishes_fresh && limits_.publishes_fresh(owner);
-    if (!may_be_fresh) MH_TRY_VOID(blobs_.make_durable(digest));
-    MH_TRY_VOID(blobs_.settle(digest));
-    return UploadStatus{random_hex(16), length, length, now + limits_.lifetime, true, digest};
+    Result<void> safe = may_be_fresh ? Result<void>() : blobs_.make_durable(digest);
+    if (safe) safe = blobs_.settle(digest);
+    if (safe) {
+      return UploadStatus{random_hex(16), length, length, now + limits_.lifetime, true, digest};
+    }
+    // One in doubt is taken again.
+    if (safe.error().code != Errc::kDataLoss) return safe.error();
   }
   MH_TRY(const std::shared_ptr<Upload> upload, admit(owner, length, digest, now));
   if (auto made = make_data_file(*upload); !made) {
     forget(upload->id);
     return made.error();
   }
+  after_create.pass();
   const std::lock_guard lock(mutex_);
   upload->is_busy = false;
   return upload->status();
@@ -134,7 +148,7 @@ Result<void> UploadStore::make_data_file(const Upload& upload) const {
     if (::rename(spare->second.c_str(), data.c_str()) == 0) return {};
     ::unlink(spare->second.c_str());
   }
-  const UniqueFd file(::open(data.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  const UniqueFd file(disk_.open(data, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (!file.is_open()) return disk_error("cannot create", data, errno);
   return {};
 }
@@ -145,11 +159,14 @@ Result<void> UploadStore::write_info(Upload& upload) const {
   if (::truncate(data.c_str(), static_cast<off_t>(upload.offset)) != 0)
     return disk_error("cannot cut", data, errno);
   const auto info = info_path(upload.id);
-  const UniqueFd file(::open(info.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  const UniqueFd file(disk_.open(info, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   if (!file.is_open()) return disk_error("cannot create", info, errno);
   const std::string text = upload_info_text(upload.info());
-  upload.expires_in_info = upload.expires;
-  return write_fully(file.get(), 0, as_bytes(text), info);
+  Result<void> written = write_fully(disk_, file.get(), 0, as_bytes(text), info);
+  // Half of one would be dropped by a start anyway, the upload with it.
+  if (!written) ::unlink(info.c_str());
+  if (written) upload.expires_in_info = upload.expires;
+  return written;
 }
 
 Result<void> UploadStore::keep(const std::string& id, std::string_view owner, TimePoint now) {
@@ -162,7 +179,9 @@ Result<void> UploadStore::keep(const std::string& id, std::string_view owner, Ti
     if (upload->expires_in_info != TimePoint{}) return {};
     upload->is_busy = true;
   }
+  before_keep.pass();
   Result<void> written = write_info(*upload);
+  after_keep.pass();
   const std::lock_guard lock(mutex_);
   upload->is_busy = false;
   return written;

@@ -62,9 +62,10 @@ struct UploadStatus {
 
 class UploadStore {
  public:
-  // Takes up what an earlier run left in `folder`. `blobs` must outlive this.
+  // Takes up what an earlier run left in `folder`. `blobs` and `disk` must outlive this.
   static Result<std::unique_ptr<UploadStore>> open(std::filesystem::path folder, BlobStore& blobs,
-                                                   UploadLimits limits, TimePoint now);
+                                                   UploadLimits limits, TimePoint now,
+                                                   Disk& disk = posix_disk());
 
   // Starts an upload. A blob that is here already is complete at once.
   // Errors: kResourceExhausted (a limit, or disk full), kInvalidArgument (length 0, an owner's name
@@ -92,8 +93,8 @@ class UploadStore {
  private:
   struct Upload;
   struct Outcome;
-  UploadStore(std::filesystem::path folder, BlobStore& blobs, UploadLimits limits)
-      : folder_(std::move(folder)), blobs_(blobs), limits_(limits) {}
+  UploadStore(std::filesystem::path folder, BlobStore& blobs, UploadLimits limits, Disk& disk)
+      : folder_(std::move(folder)), blobs_(blobs), limits_(limits), disk_(disk) {}
 
   Result<void> load(TimePoint now);
   Result<void> load_one(const std::filesystem::path& info, TimePoint now);
@@ -122,6 +123,7 @@ class UploadStore {
   const std::filesystem::path folder_;
   BlobStore& blobs_;
   const UploadLimits limits_;
+  Disk& disk_;
 
   mutable std::mutex mutex_;
   // Guarded by mutex_: the map, and each upload's offset, expires and is_busy.

@@ -22,6 +22,7 @@
 #include "client/daemon/wire.h"
 #include "client/daemon/work_records.h"
 #include "proto/base/build_info.h"
+#include "proto/base/kill_point.h"
 #include "proto/base/log.h"
 #include "proto/base/random.h"
 
@@ -40,6 +41,22 @@ constexpr seconds kTrainerStartMax(300);
 // A trainer that computes says so every half second, but a large micro-batch may take longer.
 constexpr seconds kTrainerSilenceMax(900);
 constexpr seconds kWatchInterval(15);
+
+KillPoint before_call("call.before");
+KillPoint after_call("call.after");
+KillPoint before_delivery("delivery.before");
+KillPoint after_delivery("delivery.after");
+KillPoint after_answer("trainer.after_answer");
+
+// What the server has acknowledged, for who compares it later with what the server kept.
+void log_verdicts(const ExchangeReply& reply) {
+  for (const Verdict& verdict : reply.verdicts) {
+    // All digits: it must be compared to the last bit.
+    log_debug("verdict", {{"result", verdict.result},
+                          {"is_valid", verdict.kind == VerdictKind::kValid ? 1 : 0},
+                          {"credit", nlohmann::json(verdict.credit).dump()}});
+  }
+}
 
 std::uint64_t random_seed() {
   const std::vector<std::byte> bytes = secure_random_bytes(sizeof(std::uint64_t));
@@ -209,11 +226,15 @@ asio::awaitable<void> Daemon::exchange(Channel channel, ExchangeCall call) {
   }
   net::CallOptions call_options;
   call_options.timeout = call.wait + kCallMargin;
+  before_call.pass();
   std::string method(kExchange);
   auto response = co_await client(channel).call<v1::ExchangeResponse>(
       std::move(method), std::move(request), std::move(call_options));
   if (response.has_value()) {
-    perform(core_.exchange_done(now(), channel, from_message(*response)));
+    const ExchangeReply reply = from_message(*response);
+    log_verdicts(reply);
+    after_call.pass();
+    perform(core_.exchange_done(now(), channel, reply));
   } else {
     perform(core_.exchange_failed(now(), channel, response.error()));
   }
@@ -222,8 +243,10 @@ asio::awaitable<void> Daemon::exchange(Channel channel, ExchangeCall call) {
 void Daemon::act(const StartUpload& action) { asio::co_spawn(io_, upload(action), asio::detached); }
 
 asio::awaitable<void> Daemon::upload(StartUpload action) {
+  before_delivery.pass();
   auto path = records_.update_path(action.result);
   auto report = co_await upload_client_.upload(std::move(path), action.digest);
+  after_delivery.pass();
   if (report.has_value()) {
     perform(core_.upload_done(now(), action.result));
   } else {
@@ -285,6 +308,7 @@ void Daemon::take_message(TrainerMessage message) {
   } else if (const auto* progress = std::get_if<TrainerProgress>(&message)) {
     perform(core_.trainer_progress(progress->result, progress->samples_done));
   } else if (const auto* done = std::get_if<TrainerDone>(&message)) {
+    after_answer.pass();
     perform(core_.trainer_done(now(), *done));
   } else if (auto* failure = std::get_if<TrainerFailure>(&message)) {
     perform(core_.trainer_failed(now(), failure->result, std::move(failure->error)));

@@ -10,6 +10,7 @@
 
 #include "proto/base/bytes.h"
 #include "proto/base/file.h"
+#include "proto/base/kill_point.h"
 
 namespace mh::client {
 namespace {
@@ -18,6 +19,13 @@ using Json = nlohmann::json;
 namespace fs = std::filesystem;
 
 constexpr std::uint64_t kRecordBytesMax = 64 * 1024;
+
+KillPoint before_write("record.before_write");
+KillPoint before_rename("record.before_rename");
+KillPoint after_rename("record.after_rename");
+KillPoint before_drop("record.before_drop");
+KillPoint half_dropped("record.half_dropped");
+KillPoint after_drop("record.after_drop");
 
 }  // namespace
 
@@ -34,14 +42,20 @@ Status WorkRecords::keep(const Report& report) {
   UniqueFd file(::open(part.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   if (!file.is_open()) return errno_error("cannot create", part, errno);
   const std::string text = record.dump();
+  before_write.pass();
   MH_TRY_VOID(write_all(file.get(), as_bytes(text), part));
+  before_rename.pass();
   if (::rename(part.c_str(), path.c_str()) != 0) return errno_error("cannot rename", part, errno);
+  after_rename.pass();
   return {};
 }
 
 void WorkRecords::drop(ResultId result) {
+  before_drop.pass();
   ::unlink(record_path(result).c_str());
+  half_dropped.pass();
   ::unlink(update_path(result).c_str());
+  after_drop.pass();
 }
 
 Result<Report> WorkRecords::read(const fs::path& path) const {

@@ -10,9 +10,17 @@
 #include <utility>
 
 #include "proto/base/bytes.h"
+#include "proto/base/kill_point.h"
 
 namespace mh {
 namespace fs = std::filesystem;
+namespace {
+
+KillPoint before_fsync("file.before_fsync");
+KillPoint before_rename("file.before_rename");
+KillPoint after_rename("file.after_rename");
+
+}  // namespace
 
 UniqueFd& UniqueFd::operator=(UniqueFd&& other) noexcept {
   if (this != &other) {
@@ -102,9 +110,12 @@ Status write_file_atomically(const fs::path& path, std::string_view content, uns
   if (!fd.is_open()) return errno_error("cannot create", temporary, errno);
   Status done = write_all(fd.get(), as_bytes(content), temporary);
   if (done && ::fchmod(fd.get(), mode) != 0) done = errno_error("cannot chmod", temporary, errno);
+  before_fsync.pass();
   if (done && ::fsync(fd.get()) != 0) done = errno_error("cannot fsync", temporary, errno);
   fd.reset();
+  before_rename.pass();
   if (done) done = publish_file(temporary, path);
+  after_rename.pass();
   if (!done) ::unlink(temporary.c_str());
   return done;
 }

@@ -8,6 +8,9 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <iostream>
+
+#include "proto/base/kill_point.h"
 
 namespace mh {
 namespace {
@@ -70,6 +73,10 @@ int exit_code_of(const Error& error) {
 }
 
 std::optional<int> parse_command_line(CLI::App& app, int argc, const char* const* argv) {
+  if (KillPoint::is_list_wanted()) {
+    for (const std::string& name : KillPoint::names()) std::cout << name << "\n";
+    return kExitDone;
+  }
   try {
     app.parse(argc, argv);
     return std::nullopt;

@@ -152,6 +152,7 @@ asio::awaitable<HttpClient::Impl::ErrorCode> HttpClient::Impl::send(const std::s
                     '\0');
   std::uint64_t done = 0;
   bool is_first = true;
+  is_request_whole_ = false;
   do {
     piece.resize(static_cast<std::size_t>(std::min<std::uint64_t>(body.bytes - done, kPieceBytes)));
     if (!piece.empty()) source_failure = body.read(done, piece);
@@ -164,6 +165,7 @@ asio::awaitable<HttpClient::Impl::ErrorCode> HttpClient::Impl::send(const std::s
     done += piece.size();
     // An answer before the end of the request is a refusal: the rest is of no use.
   } while (done < body.bytes && !stream->has_news());
+  is_request_whole_ = done == body.bytes;
   co_return ErrorCode();
 }
 
@@ -309,7 +311,7 @@ asio::awaitable<Result<std::size_t>> HttpClient::Impl::read_piece(std::span<char
 
 void HttpClient::Impl::end_reply() {
   if (!stream_) return;
-  if (body_left_ > 0 || !framing_.keep_alive) return drop();
+  if (body_left_ > 0 || !framing_.keep_alive || !is_request_whole_) return drop();
   stream_->shrink();
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "proto/base/file.h"
+#include "proto/base/kill_point.h"
 #include "proto/net/http_client_impl.h"
 #include "proto/net/http_patience.h"
 
@@ -18,6 +19,10 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kPieceBytes = 256 * 1024;
 constexpr std::uint64_t kSentenceBytesMax = 64 * 1024;
+
+KillPoint before_write("download.before_write");
+KillPoint before_rename("download.before_rename");
+KillPoint after_rename("download.after_rename");
 
 std::string blob_target(const Digest& digest) { return "/blob/sha256/" + digest.hex(); }
 
@@ -64,6 +69,7 @@ class PartFile {
 
   Status append(std::span<const char> bytes) {
     const auto raw = std::as_bytes(bytes);
+    before_write.pass();
     MH_TRY_VOID(write_all(file_.get(), raw, path_));
     hash_.update(raw);
     bytes_ += bytes.size();
@@ -79,6 +85,17 @@ class PartFile {
   }
 
   Status publish(const fs::path& target, bool durable) {
+    before_rename.pass();
+    MH_TRY_VOID(rename_to(target, durable));
+    after_rename.pass();
+    return {};
+  }
+
+  Digest finish() { return hash_.finish(); }
+  void discard() { ::unlink(path_.c_str()); }
+
+ private:
+  Status rename_to(const fs::path& target, bool durable) const {
     if (durable) {
       if (::fsync(file_.get()) != 0) return errno_error("cannot write", path_, errno);
       return publish_file(path_, target);
@@ -89,10 +106,6 @@ class PartFile {
     return {};
   }
 
-  Digest finish() { return hash_.finish(); }
-  void discard() { ::unlink(path_.c_str()); }
-
- private:
   fs::path path_;
   UniqueFd file_;
   Sha256 hash_;

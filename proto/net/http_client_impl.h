@@ -100,6 +100,9 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
   std::string raw_head_;
   Framing framing_;
   std::uint64_t body_left_ = 0;
+  // False: the server still waits for the rest of a body, whatever it has answered; what came next
+  // on the connection would be taken for it.
+  bool is_request_whole_ = true;
   std::uint64_t received_told_ = 0;
   std::uint64_t sent_told_ = 0;
   bool is_busy_ = false;

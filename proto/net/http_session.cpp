@@ -5,6 +5,7 @@
 #include <boost/asio/post.hpp>
 #include <vector>
 
+#include "proto/base/kill_point.h"
 #include "proto/base/log.h"
 #include "proto/base/random.h"
 #include "proto/net/http_open_call.h"
@@ -16,6 +17,9 @@ constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 constexpr std::string_view kBlobPath = "/blob/sha256/";
 constexpr std::string_view kUploadPath = "/upload";
 constexpr std::size_t kSkipBytes = 64 * 1024;
+
+KillPoint before_reply("reply.before");
+KillPoint after_reply("reply.after");
 
 // Up to a fifth earlier, so that connections made together do not end together.
 HttpStream::Deadline random_age(std::chrono::milliseconds age) {
@@ -190,7 +194,9 @@ asio::awaitable<void> Session::send(const HttpResponse& response) {
   const bool has_body = !is_head_request() && response.status != 204 && response.status != 304;
   const std::string head = response_head_text(response, response.body.size(), is_open_);
   const std::string_view body = has_body ? std::string_view(response.body) : std::string_view();
+  before_reply.pass();
   const ErrorCode error = co_await stream_->write(head, body, write_deadline(body.size()));
+  after_reply.pass();
   if (error) is_open_ = false;
 }
 

@@ -13,6 +13,8 @@ namespace {
 
 constexpr std::string_view kVersion = "1.0.0";
 constexpr std::string_view kUploadType = "application/offset+octet-stream";
+// What a client that was refused for the moment should wait.
+constexpr auto kRetryAfter = std::chrono::seconds(10);
 // A connection that was cut is noticed late; its upload goes to the one that comes after it.
 constexpr auto kLockPatience = std::chrono::seconds(3);
 constexpr auto kLockLook = std::chrono::milliseconds(10);
@@ -31,6 +33,8 @@ HttpResponse tus_response(int status, std::string text = {}) {
 HttpResponse tus_error(const Error& error) {
   HttpResponse response = tus_response(status_of(error.code), error.message);
   if (error.code == Errc::kUnauthenticated) response.headers.add("WWW-Authenticate", "Bearer");
+  if (error.code == Errc::kUnavailable)
+    response.headers.add("Retry-After", std::to_string(kRetryAfter.count()));
   return response;
 }
 

@@ -70,11 +70,12 @@ class Volunteer:
         self.run_options = run_options
         self.process = None
 
-    def start(self):
+    def start(self, extra_environment=None):
         log = open(self.cluster.directory / f"{self.name}.log", "ab")
         self.process = subprocess.Popen(
             [str(BIN / "manyhands-client"), "run", "--dir", str(self.directory), *self.run_options],
-            stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+            stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            env={**os.environ, **(extra_environment or {})})
         log.close()
 
     def kill(self):
@@ -102,6 +103,9 @@ class Cluster:
         self.server_dir = self.directory / "server"
         self.port = 0
         self.server = None
+        # Of the server's command line: what comes before the program, and further options.
+        self.server_prefix = []
+        self.server_options = []
         self.volunteers = {}
         self.invitation = None
         self.environment = {**os.environ, "XDG_CONFIG_HOME": str(self.directory / "config"),
@@ -147,17 +151,24 @@ class Cluster:
     # --- the server -------------------------------------------------------------------------
 
     def init_server(self):
-        run(BIN / "manyhands-server", "init", self.server_dir)
+        run(*self.server_prefix, BIN / "manyhands-server", "init", self.server_dir)
 
-    def start_server(self):
+    def spawn_server(self, extra_environment=None):
+        """Starts it and does not wait until it listens."""
         port_file = self.directory / "port"
         port_file.unlink(missing_ok=True)
         log = open(self.directory / "server.log", "ab")
         self.server = subprocess.Popen(
-            [str(BIN / "manyhands-server"), "run", str(self.server_dir),
-             "--listen", f"127.0.0.1:{self.port}", "--port-file", str(port_file)],
-            stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+            [*self.server_prefix, str(BIN / "manyhands-server"), "run", str(self.server_dir),
+             "--listen", f"127.0.0.1:{self.port}", "--port-file", str(port_file),
+             *self.server_options],
+            stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            env={**os.environ, **(extra_environment or {})})
         log.close()
+
+    def start_server(self):
+        self.spawn_server()
+        port_file = self.directory / "port"
 
         def ready():
             if self.server.poll() is not None:
@@ -191,14 +202,14 @@ class Cluster:
                        env=self.environment)
         return json.loads(out) if as_json and expect == 0 else (out, err)
 
-    def call(self, method, message, token=None, expect=200):
+    def call(self, method, message, token=None, expect=200, timeout=40):
         """One RPC as curl would do it: JSON over POST. Returns the parsed reply, else its text."""
         request = urllib.request.Request(
             f"{self.url}/manyhands.v1.{method}", data=json.dumps(message).encode(),
             headers={"Content-Type": "application/json",
                      "Authorization": f"Bearer {token if token is not None else self.token()}"})
         try:
-            with urllib.request.urlopen(request, timeout=40) as reply:
+            with urllib.request.urlopen(request, timeout=timeout) as reply:
                 status, headers, body = reply.status, reply.headers, reply.read()
         except urllib.error.HTTPError as error:
             status, headers, body = error.code, error.headers, error.read()

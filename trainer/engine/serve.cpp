@@ -12,6 +12,7 @@
 #include <thread>
 #include <utility>
 
+#include "proto/base/kill_point.h"
 #include "trainer/engine/frames.h"
 #include "trainer/engine/serve_messages.h"
 #include "trainer/engine/workunit.h"
@@ -22,6 +23,9 @@ namespace {
 using SteadyClock = std::chrono::steady_clock;
 
 constexpr auto kProgressInterval = std::chrono::milliseconds(500);
+
+KillPoint before_answer("answer.before");
+KillPoint after_answer("answer.after");
 
 /// A request to answer: a workunit, or what is wrong with one.
 using Work = std::variant<ComputeRequest, BadRequest>;
@@ -145,7 +149,12 @@ Progress progress_of(const ComputeRequest& request, Inbox& inbox, FrameWriter& w
 Status answer(const ComputeRequest& request, WorkunitComputer& computer, const Device& device,
               Inbox& inbox, FrameWriter& writer) {
   Result<Computed> computed = computer.compute(request, progress_of(request, inbox, writer));
-  if (computed) return writer.write(done_message(request.result_id, *computed));
+  if (computed) {
+    before_answer.pass();
+    MH_TRY_VOID(writer.write(done_message(request.result_id, *computed)));
+    after_answer.pass();
+    return {};
+  }
   const Error& error = computed.error();
   const bool is_cancelled = error.code == Errc::kCanceled;
   MH_TRY_VOID(

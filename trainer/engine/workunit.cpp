@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "proto/base/file.h"
+#include "proto/base/kill_point.h"
 #include "trainer/engine/job_files.h"
 #include "trainer/engine/loaded_job.h"
 #include "trainer/update/tensor_pack.h"
@@ -20,6 +21,10 @@ namespace mh::engine {
 namespace {
 
 using SteadyClock = std::chrono::steady_clock;
+
+KillPoint before_write("update.before_write");
+KillPoint half_written("update.half_written");
+KillPoint after_write("update.after_write");
 
 std::uint64_t milliseconds_since(SteadyClock::time_point begin) {
   const auto elapsed = SteadyClock::now() - begin;
@@ -44,10 +49,15 @@ Result<std::string> read_named(const std::string& what, const std::string& path,
 Status write_update(const std::string& path, std::span<const std::byte> pack) {
   UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   if (!file.is_open()) return errno_error("cannot create", path, errno);
-  Status written = write_all(file.get(), pack, path);
+  before_write.pass();
+  const std::size_t half = pack.size() / 2;
+  Status written = write_all(file.get(), pack.first(half), path);
+  half_written.pass();
+  if (written) written = write_all(file.get(), pack.subspan(half), path);
   // Some file systems tell of a full disk only now.
   if (::close(file.release()) != 0 && written) written = errno_error("cannot write", path, errno);
   if (!written) ::unlink(path.c_str());
+  after_write.pass();
   return written;
 }
 

@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 
 #include <fstream>
+#include <thread>
 
 #include "tests/unit/net_io/scripted_server.h"
 #include "tests/unit/net_io/server_fixture.h"
@@ -218,6 +219,24 @@ TEST_F(TransfersTest, RefusedUploadsSayWhy) {
   const std::string large = pattern(8'000'000);
   const auto early = anonymous.upload_bytes(large, sha256(large));
   EXPECT_EQ(early.error().code, Errc::kUnauthenticated) << early.error().message;
+}
+
+TEST_F(TransfersTest, ARefusalInTheMiddleOfABodyEndsTheConnection) {
+  start();
+  // Two pieces, and a rest shorter than any request.
+  const std::string content = pattern(2 * 65'536 + 100);
+  write(folder_ / "file", content);
+  BlockingClient anonymous(url(), HttpClientOptions());
+  // Before each piece but the first: the answer is there before the body is.
+  const auto slowly = [](std::uint64_t, std::uint64_t) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  };
+  for (int i = 0; i < 3; ++i) {
+    const auto refused = anonymous.upload(folder_ / "file", sha256(content), slowly);
+    // Not that the rest of one body is no head of a request.
+    EXPECT_EQ(refused.error().code, Errc::kUnauthenticated) << refused.error().message;
+  }
+  EXPECT_EQ(server_->stats().requests, 3U);
 }
 
 TEST_F(TransfersTest, AServerThatTakesNoBytesIsGivenUp) {

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/unit/server/faulty_disk.h"
 #include "tests/unit/server/temporary_folder.h"
 
 namespace mh::server {
@@ -19,17 +20,21 @@ std::span<const std::byte> bytes_of(std::string_view text) {
 class BlobDoorsTest : public ::testing::Test {
  protected:
   BlobDoorsTest()
-      : blobs_(BlobStore::open(folder_.path() / "blobs").value()),
+      : watch_(disk_, folder_.path(), 1'000'000),
+        blobs_(BlobStore::open(folder_.path() / "blobs", watch_).value()),
         uploads_(
-            UploadStore::open(folder_.path() / "uploads", blobs_, limits_, clock_.now()).value()),
+            UploadStore::open(folder_.path() / "uploads", blobs_, limits_, clock_.now(), watch_)
+                .value()),
         blob_door_(blobs_),
-        door_(*uploads_, clock_, [this](const std::string& owner, const Digest& blob) {
+        door_(*uploads_, watch_, clock_, [this](const std::string& owner, const Digest& blob) {
           published_.emplace_back(owner, blob);
         }) {}
 
   TemporaryFolder folder_;
   ManualClock clock_{from_unix_ms(1'000'000)};
   UploadLimits limits_;
+  FaultyDisk disk_;
+  DiskWatch watch_;
   BlobStore blobs_;
   std::unique_ptr<UploadStore> uploads_;
   std::vector<std::pair<std::string, Digest>> published_;
@@ -97,6 +102,29 @@ TEST_F(BlobDoorsTest, ARemovedUploadIsGone) {
   EXPECT_EQ(door_.remove("host-2", made.id).error().code, Errc::kNotFound);
   EXPECT_TRUE(door_.remove("host-1", made.id));
   EXPECT_EQ(door_.find("host-1", made.id).error().code, Errc::kNotFound);
+}
+
+TEST_F(BlobDoorsTest, ADegradedServerTakesNoUploadAndGoesOnWhereItStoodLater) {
+  const Digest digest = sha256(std::string_view("hello world"));
+  const std::string id = door_.create("host:1", 11, digest)->id;
+  ASSERT_TRUE(door_.append("host:1", id, 0, bytes_of("hello ")));
+  disk_.write_error = ENOSPC;
+  EXPECT_EQ(door_.append("host:1", id, 6, bytes_of("world")).error().code, Errc::kUnavailable);
+  disk_.heal();
+  const auto refused = door_.append("host:1", id, 6, bytes_of("world"));
+  ASSERT_FALSE(refused) << "it works again, but nobody has looked yet";
+  EXPECT_NE(refused.error().message.find("degraded: disk full"), std::string::npos);
+  EXPECT_EQ(door_.create("host:1", 11, digest).error().code, Errc::kUnavailable);
+  EXPECT_EQ(door_.find("host:1", id)->offset, 6u);
+  watch_.look();
+  EXPECT_TRUE(door_.append("host:1", id, 6, bytes_of("world"))->is_complete);
+  EXPECT_EQ(published_.size(), 1u);
+}
+
+TEST_F(BlobDoorsTest, AQuotaIsNoFaultOfTheDisk) {
+  const Digest digest = sha256(std::string_view("hello world"));
+  const auto refused = door_.create("host:1", limits_.bytes_max + 1, digest);
+  EXPECT_EQ(refused.error().code, Errc::kResourceExhausted);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <string>
 
+#include "tests/unit/server/faulty_disk.h"
 #include "tests/unit/server/temporary_folder.h"
 
 namespace mh::server {
@@ -40,13 +41,14 @@ class NotingStore final : public Store {
 
 class CommitQueueTest : public testing::Test {
  protected:
-  CommitQueueTest() : blobs(BlobStore::open(folder.path() / "blobs").value()) {}
+  CommitQueueTest() : blobs(BlobStore::open(folder.path() / "blobs", disk).value()) {}
 
   // Long waits: the disk is asked only when a test wants it.
   void make_queue(std::chrono::milliseconds wait) {
     CommitQueueOptions options;
     options.wait_min = options.wait_max = wait;
     options.published_wait = std::chrono::minutes(5);
+    options.retry_pause = std::chrono::milliseconds(1);
     queue.emplace(store, blobs, io.get_executor(), io.get_executor(), options);
   }
 
@@ -76,7 +78,21 @@ class CommitQueueTest : public testing::Test {
     io.poll();
   }
 
+  // Until everything that was pushed has been told, at most 5 s.
+  void run_out() {
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+    while (queue->in_flight() > 0 && std::chrono::steady_clock::now() < limit) {
+      io.restart();
+      io.run_for(std::chrono::milliseconds(1));
+    }
+  }
+  void fail_one_fsync() {
+    disk.sync_failures = 1;
+    disk.sync_error = EIO;
+  }
+
   TemporaryFolder folder;
+  FaultyDisk disk;
   BlobStore blobs;
   NotingStore store;
   asio::io_context io{1};
@@ -152,6 +168,33 @@ TEST_F(CommitQueueTest, AFreshBlobSurvivesAKilledServerAndADamagedOneDoesNot) {
   EXPECT_TRUE(again.make_durable(good).has_value());
   EXPECT_FALSE(again.is_fresh(good));
   EXPECT_EQ(again.size(good).value(), 4u);
+}
+
+TEST_F(CommitQueueTest, AnUpdateWhoseFsyncFailedIsWrittenAnewBeforeItCounts) {
+  make_queue(std::chrono::milliseconds(0));
+  const Digest one = fresh("one");
+  const auto first_file = blobs.path_of(one);
+  fail_one_fsync();
+  push("a", {one});
+  run_out();
+  EXPECT_EQ(told, "a");
+  EXPECT_FALSE(blobs.is_fresh(one));
+  EXPECT_FALSE(std::filesystem::exists(first_file));
+  EXPECT_TRUE(blobs.settle(one));
+}
+
+TEST_F(CommitQueueTest, AnUpdateThatTheDiskLostEndsTheProcessBeforeItCounts) {
+  make_queue(std::chrono::milliseconds(0));
+  const Digest one = fresh("one");
+  fail_one_fsync();
+  EXPECT_FALSE(blobs.make_durable(one));
+  std::ofstream(blobs.path_of(one)) << "two";
+  EXPECT_DEATH(
+      {
+        push("a", {one});
+        run_out();
+      },
+      "an update is lost");
 }
 
 TEST_F(CommitQueueTest, BlocksAreUsedAgainUnlessSomebodyStillReadsThem) {
