@@ -20,11 +20,10 @@ std::string_view content_type_of(Codec codec) {
 }
 
 void add_common(HttpRequest& request, const CallOptions& options) {
-  request.headers.add("Connect-Protocol-Version", "1");
   const auto timeout = std::clamp<std::uint64_t>(
       static_cast<std::uint64_t>(std::max<std::int64_t>(options.timeout.count(), 1)), 1,
       kTimeoutMsMax);
-  request.headers.add("Connect-Timeout-Ms", std::to_string(timeout));
+  if (options.sends_timeout) request.headers.add("Connect-Timeout-Ms", std::to_string(timeout));
   request.headers.add("Accept-Encoding", "gzip");
   for (const auto& [name, value] : options.headers) request.headers.add(name, value);
 }
@@ -33,6 +32,11 @@ void add_common(HttpRequest& request, const CallOptions& options) {
 std::string_view media_type(const Headers& headers) {
   const auto value = headers.find("Content-Type").value_or("");
   return trim(value.substr(0, value.find(';')));
+}
+
+bool is_message_type(std::string_view type) {
+  return iequals(type, content_type_of(Codec::kProto)) ||
+         iequals(type, content_type_of(Codec::kJson));
 }
 
 Result<std::string> plain_body(const HttpResponse& response, std::uint64_t bytes_max) {
@@ -53,12 +57,15 @@ Result<std::string> plain_body(const HttpResponse& response, std::uint64_t bytes
 Result<HttpRequest> encode_call(const std::string& method, const Message& message,
                                 const CallOptions& options) {
   MH_TRY(std::string body, serialise(message, options.codec));
+  const bool is_compressed = options.compress && body.size() >= options.compress_from_bytes;
+  if (is_compressed) body = gzip_compress(body);
   HttpRequest request;
   if (options.use_get) {
     request.method = "GET";
-    request.target = method +
-                     "?connect=v1&encoding=" + (options.codec == Codec::kProto ? "proto" : "json") +
-                     "&base64=1&message=" + to_base64url(as_bytes(body));
+    // In the order that the protocol recommends, so that caches recognise a request.
+    request.target = method + "?connect=v1&base64=1" + (is_compressed ? "&compression=gzip" : "") +
+                     "&encoding=" + (options.codec == Codec::kProto ? "proto" : "json") +
+                     "&message=" + to_base64url(as_bytes(body));
     if (request.target.size() <= kGetTargetBytesMax) {
       add_common(request, options);
       return request;
@@ -67,11 +74,9 @@ Result<HttpRequest> encode_call(const std::string& method, const Message& messag
   request.method = "POST";
   request.target = method;
   request.headers.add("Content-Type", std::string(content_type_of(options.codec)));
+  request.headers.add("Connect-Protocol-Version", "1");
   add_common(request, options);
-  if (options.compress && body.size() >= kCompressFromBytes) {
-    request.headers.add("Content-Encoding", "gzip");
-    body = gzip_compress(body);
-  }
+  if (is_compressed) request.headers.add("Content-Encoding", "gzip");
   request.body = std::move(body);
   return request;
 }
@@ -91,22 +96,24 @@ Status decode_reply(const HttpResponse& response, const CallOptions& options, Me
   auto body = plain_body(response, options.response_bytes_max);
   if (response.status == 200) {
     if (!body.has_value()) return body.error();
-    if (media_type(response.headers) != content_type_of(options.codec))
-      return fail(Errc::kUnknown, "the reply is not of the Connect protocol (content type '" +
-                                      std::string(media_type(response.headers).substr(0, 80)) +
-                                      "'): is this a Manyhands server?");
+    const std::string_view type = media_type(response.headers);
+    if (!iequals(type, content_type_of(options.codec)))
+      return fail(is_message_type(type) ? Errc::kInternal : Errc::kUnknown,
+                  "the reply is not what was asked for (content type '" +
+                      std::string(type.substr(0, 80)) + "'): is this a Manyhands server?");
     const Status parsed =
         options.codec == Codec::kProto ? parse_proto(*body, message) : parse_json(*body, message);
     if (!parsed.has_value()) return fail(Errc::kInternal, parsed.error().message);
     return {};
   }
-  if (body.has_value() && media_type(response.headers) == "application/json") {
-    auto error = parse_error_body(*body, metadata != nullptr ? &metadata->error_details : &details);
+  const Errc code = code_of_status(response.status);
+  if (body.has_value() && iequals(media_type(response.headers), "application/json")) {
+    auto error =
+        parse_error_body(*body, code, metadata != nullptr ? &metadata->error_details : &details);
     if (error) return *std::move(error);
   }
-  return fail(code_of_status(response.status),
-              "HTTP status " + std::to_string(response.status) + " (" +
-                  std::string(reason_phrase(response.status)) + ")");
+  return fail(code, "HTTP status " + std::to_string(response.status) + " (" +
+                        std::string(reason_phrase(response.status)) + ")");
 }
 
 }  // namespace mh::net

@@ -99,7 +99,8 @@ std::string error_body(const Error& error, const std::vector<ErrorDetail>& detai
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-std::optional<Error> parse_error_body(std::string_view body, std::vector<ErrorDetail>* details) {
+std::optional<Error> parse_error_body(std::string_view body, Errc otherwise,
+                                      std::vector<ErrorDetail>* details) {
   if (body.size() > kErrorBodyBytesMax || nesting_of(body) > kNestingMax) return std::nullopt;
   const auto json = nlohmann::json::parse(body, nullptr, false);
   if (!json.is_object()) return std::nullopt;
@@ -108,7 +109,7 @@ std::optional<Error> parse_error_body(std::string_view body, std::vector<ErrorDe
     return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
   };
   const auto code = code_of_name(text_of(json, "code"));
-  if (!code) return std::nullopt;
+  if (!code && text_of(json, "message").empty()) return std::nullopt;
   const auto list = json.find("details");
   if (details != nullptr && list != json.end() && list->is_array()) {
     for (const auto& entry : *list) {
@@ -118,7 +119,7 @@ std::optional<Error> parse_error_body(std::string_view body, std::vector<ErrorDe
       details->push_back({text_of(entry, "type"), std::string(as_text(*value))});
     }
   }
-  return Error{*code, text_of(json, "message")};
+  return Error{code.value_or(otherwise), text_of(json, "message")};
 }
 
 int nesting_of(std::string_view json) {

@@ -21,8 +21,10 @@ std::optional<Errc> code_of_name(std::string_view name);
 
 /// {"code":…,"message":…,"details":[…]}
 std::string error_body(const Error& error, const std::vector<ErrorDetail>& details);
-/// The error in a body; nothing if it is not one.
-std::optional<Error> parse_error_body(std::string_view body, std::vector<ErrorDetail>* details);
+/// The error in a body; nothing if it is not one. `otherwise`: the code where the body names none
+/// that is known.
+std::optional<Error> parse_error_body(std::string_view body, Errc otherwise,
+                                      std::vector<ErrorDetail>* details);
 
 /// Deepest nesting of brackets outside strings; does not parse.
 int nesting_of(std::string_view json);

@@ -1,12 +1,15 @@
 // GET and HEAD of blobs. The bytes go from the page cache to the socket by sendfile on the pool
-// (the disk may block), the head in front of them in the same packet. See http_session.h.
+// (the disk may block), the head in front of them in the same packet; with TLS they are read on the
+// pool and encrypted on the session's strand. See http_session.h.
 #include <pthread.h>
 #include <signal.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <span>
 
 #include "proto/net/async.h"
 #include "proto/net/connect_json.h"
@@ -70,6 +73,18 @@ Sent send_some(int socket, std::string_view head, int file, std::uint64_t begin,
   return sent;
 }
 
+// Reads exactly `count` bytes; false if it cannot.
+bool read_at(int file, std::span<char> out, std::uint64_t offset) {
+  while (!out.empty()) {
+    const ssize_t count = ::pread(file, out.data(), out.size(), static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return false;
+    offset += static_cast<std::uint64_t>(count);
+    out = out.subspan(static_cast<std::size_t>(count));
+  }
+  return true;
+}
+
 }  // namespace
 
 asio::awaitable<void> Session::serve_blob(std::string_view name) {
@@ -104,8 +119,12 @@ asio::awaitable<void> Session::serve_blob(std::string_view name) {
     if (error) is_open_ = false;
     co_return;
   }
-  const std::uint64_t sent =
-      co_await send_file(std::move(head), *std::move(blob), reply.begin, reply.end);
+  std::uint64_t sent = 0;
+  if (stream_->is_tls()) {
+    sent = co_await send_file_by_tls(std::move(head), *std::move(blob), reply.begin, reply.end);
+  } else {
+    sent = co_await send_file(std::move(head), *std::move(blob), reply.begin, reply.end);
+  }
   if (server_->download_observer && sent > 0) {
     std::string token = bearer_token_of(head_.request.headers);
     server_->download_observer(std::move(token), wanted, sent);
@@ -137,6 +156,32 @@ asio::awaitable<std::uint64_t> Session::send_file(std::string head, BlobFile fil
     }
   }
   if (error || is_aborted_) is_open_ = false;
+  co_return begin - first;
+}
+
+asio::awaitable<std::uint64_t> Session::send_file_by_tls(std::string head, BlobFile file,
+                                                         std::uint64_t begin, std::uint64_t end) {
+  const std::uint64_t first = begin;
+  const auto shared_file = std::make_shared<UniqueFd>(std::move(file.file));
+  const std::shared_ptr<char[]> piece = server_->take_piece();
+  bool is_sent = true;
+  while (is_sent && !is_aborted_ && begin < end) {
+    const auto size =
+        static_cast<std::size_t>(std::min<std::uint64_t>(end - begin, kTransferPieceBytes));
+    auto work = [piece, size, shared_file, begin] {
+      return read_at(shared_file->get(), std::span(piece.get(), size), begin);
+    };
+    is_sent = co_await run_on(server_->pool, std::move(work));
+    if (!is_sent) break;  // a file that ends early was damaged after it was opened
+    const Deadline deadline = Clock::now() + server_->options.write_timeout;
+    const std::string_view bytes(piece.get(), size);
+    const ErrorCode error = co_await stream_->write(head, bytes, deadline);
+    is_sent = !error;
+    head.clear();
+    if (is_sent) begin += size;
+  }
+  server_->give_piece(piece);
+  if (!is_sent || is_aborted_) is_open_ = false;
   co_return begin - first;
 }
 

@@ -15,8 +15,12 @@ namespace {
 
 constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
 constexpr auto kLookInterval = std::chrono::milliseconds(250);
-// Also bounds what chunk extensions and trailers take, which no limit of the parser does.
+// Also bounds a chunk's extensions and the trailer, which no limit of the parser does.
 constexpr std::size_t kChunkBufferBytes = 64 * 1024;
+// A body in chunks of one byte has six bytes on the wire for each.
+constexpr std::uint64_t kWireBytesPerByteMax = 8;
+// A message of at most so many bytes is not weighed: the number of calls bounds those.
+constexpr std::size_t kUnweighedBytes = 1024;
 
 HttpResponse overloaded(const std::string& what) {
   HttpResponse response = ConnectCore::encode_error(
@@ -62,7 +66,19 @@ asio::awaitable<void> Session::serve_call(const MethodInfo* method) {
     co_await respond(std::move(*refusal));
     co_return;
   }
-  co_await run_call(std::get<DecodedCall>(std::move(decoded)), std::move(slot));
+  DecodedCall call = std::get<DecodedCall>(std::move(decoded));
+  if (call.request->ByteSizeLong() > kUnweighedBytes) {
+    // Empty sub-messages take two bytes on the wire and some hundred in memory.
+    slot->memory = Slot::take(server_->body_bytes_in_flight, call.request->SpaceUsedLong(),
+                              server_->options.body_bytes_in_flight_max);
+    if (!slot->memory) {
+      call.request.reset();
+      slot.reset();
+      co_await respond(overloaded("requests in memory"));
+      co_return;
+    }
+  }
+  co_await run_call(std::move(call), std::move(slot));
 }
 
 asio::awaitable<Session::BodyOrRefusal> Session::receive_call(const MethodInfo* method) {
@@ -104,6 +120,8 @@ asio::awaitable<Session::BodyOrRefusal> Session::read_chunked_body(std::uint64_t
     stream_->consume(*used);
     bytes_done += *used;
     if (body.is_done()) break;
+    if (bytes_done > kChunkBufferBytes + kWireBytesPerByteMax * body.bytes())
+      co_return plain_text_response(400, "the body has more framing than content");
     // How long the body will be is not known: each byte buys its share of time.
     const Deadline deadline = start + time_for(bytes_done);
     const ErrorCode error = co_await stream_->fill(kChunkBufferBytes, deadline);

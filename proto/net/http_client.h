@@ -1,9 +1,9 @@
-// The HTTP/1.1 client of daemons and of the command line: Connect calls, blob downloads that resume
-// and are verified, tus uploads that resume. Two faces of one thing: HttpClient (coroutines, for
-// daemons) and BlockingClient (for command lines).
-// One kept-alive connection per object; one request at a time (a second waits for the first). A
-// kept-alive connection that turns out dead before any byte of the reply is replaced once.
-// Beast and sockets stay in the .cpp file.
+// The HTTP/1.1 client of daemons and of the command line, plain or with TLS: Connect calls, blob
+// downloads that resume and are verified, tus uploads that resume. Two faces of one thing:
+// HttpClient (coroutines, for daemons) and BlockingClient (for command lines). One kept-alive
+// connection per object; one request at a time (a second waits for the first). A kept-alive
+// connection that turns out dead before any byte of the reply is replaced once. Beast and sockets
+// stay in the .cpp file.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -29,6 +29,9 @@ struct HttpClientOptions {
   /// Sent as "Authorization: Bearer …" with every request; empty: none.
   std::string bearer_token;
   std::string user_agent = "manyhands";
+  /// For https: PEM text of the authorities (or self-signed certificates) to trust instead of the
+  /// system's; empty: the system's.
+  std::string tls_trusted_pem;
   std::chrono::milliseconds connect_timeout = std::chrono::seconds(10);
   /// Between the last byte sent and the head of the reply, for blobs and uploads.
   std::chrono::milliseconds reply_timeout = std::chrono::seconds(30);
@@ -59,9 +62,9 @@ struct DownloadOptions {
   TransferProgress progress;
 };
 
-/// Coroutine client. Errors of all calls: what the server said; kUnavailable (cannot connect, cut
-/// connection), kDeadlineExceeded, kDataLoss (digest differs), kResourceExhausted (over a limit),
-/// kUnknown (not an answer of a Manyhands server).
+/// Coroutine client. Errors of all calls: what the server said; kUnavailable (cannot connect, its
+/// certificate is not to be trusted, cut connection), kDeadlineExceeded, kDataLoss (digest
+/// differs), kResourceExhausted (over a limit), kUnknown (not an answer of a Manyhands server).
 /// Threads: one executor; all calls from coroutines on it. The object must outlive its calls.
 class HttpClient {
  public:

@@ -120,9 +120,28 @@ asio::awaitable<Status> HttpClient::Impl::connect(Deadline deadline) {
     received_told_ = sent_told_ = 0;
     const auto stream = stream_;
     error = co_await stream->connect(endpoint, share);
-    if (!error && stream_ == stream) co_return Status();
+    if (error || stream_ != stream) continue;
+    Status ready;
+    if (server.is_tls) ready = co_await start_tls(deadline);
+    if (!ready.has_value()) stream_.reset();
+    co_return ready;
   }
   stream_.reset();
+  co_return error_of(error, "cannot connect to");
+}
+
+asio::awaitable<Status> HttpClient::Impl::start_tls(Deadline deadline) {
+  if (!tls_) {
+    MH_CO_TRY(tls_, TlsContext::for_client(options.tls_trusted_pem));
+  }
+  const auto stream = stream_;
+  const ErrorCode error = co_await stream->connect_tls(tls_, server.host, deadline);
+  if (!error) co_return Status();
+  const std::string distrust = stream->distrust();
+  if (!distrust.empty())
+    co_return fail(Errc::kUnavailable, "cannot connect to " + server.text() +
+                                           ": its certificate is not to be trusted (" + distrust +
+                                           ")");
   co_return error_of(error, "cannot connect to");
 }
 

@@ -86,6 +86,7 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
   asio::awaitable<Result<ResponseHead>> begin_once(const std::string& head, const BodySource& body,
                                                    RequestDeadlines deadlines, bool& may_retry);
   asio::awaitable<Status> connect(Deadline deadline);
+  asio::awaitable<Status> start_tls(Deadline deadline);
   asio::awaitable<Result<std::vector<asio::ip::tcp::endpoint>>> resolve(Deadline deadline);
   asio::awaitable<ErrorCode> send(const std::string& head, const BodySource& body,
                                   RequestDeadlines deadlines, Status& source_failure);
@@ -96,6 +97,7 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
   Error error_of(const ErrorCode& error, std::string_view doing) const;
 
   std::shared_ptr<HttpStream> stream_;
+  std::shared_ptr<TlsContext> tls_;
   bool is_head_request_ = false;
   std::string raw_head_;
   Framing framing_;

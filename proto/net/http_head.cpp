@@ -52,12 +52,14 @@ std::optional<std::string> find_raw_fault(std::string_view raw) {
 
 // Reduces "http://host/path" to "/path". False: neither that nor a path.
 bool to_origin_form(std::string& target) {
-  constexpr std::string_view kScheme = "http://";
-  if (target.size() > kScheme.size() &&
-      iequals(std::string_view(target).substr(0, kScheme.size()), kScheme)) {
-    const std::size_t path = target.find_first_of("/?", kScheme.size());
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (target.size() <= scheme.size() ||
+        !iequals(std::string_view(target).substr(0, scheme.size()), scheme))
+      continue;
+    const std::size_t path = target.find_first_of("/?", scheme.size());
     target = path == std::string::npos ? "/" : target.substr(path);
     if (target.front() == '?') target.insert(0, "/");
+    break;
   }
   return target.starts_with('/') && std::all_of(target.begin(), target.end(), [](char c) {
            return c > ' ' && c < 0x7F && c != '#';
@@ -224,6 +226,11 @@ Result<std::size_t> ChunkedBody::put(std::string_view bytes) {
 
 bool ChunkedBody::is_done() const {
   return impl_->side == Side::kRequest ? impl_->request.is_done() : impl_->response.is_done();
+}
+
+std::uint64_t ChunkedBody::bytes() const {
+  return impl_->side == Side::kRequest ? impl_->request.get().body().size()
+                                       : impl_->response.get().body().size();
 }
 
 std::string ChunkedBody::take() {

@@ -70,6 +70,8 @@ class ChunkedBody {
   /// Errors: kResourceExhausted (over the limit), kInvalidArgument (malformed).
   Result<std::size_t> put(std::string_view bytes);
   bool is_done() const;
+  /// Bytes of the body so far.
+  std::uint64_t bytes() const;
   /// After is_done().
   std::string take();
 

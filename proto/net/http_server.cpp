@@ -154,6 +154,7 @@ void HttpServer::Impl::welcome(tcp::socket socket) {
                        address->connections >= options.connections_per_address_max;
   if (is_full || is_stopping) {
     ++connections_refused;
+    if (tls) return;
     socket.non_blocking(true, error);
     socket.write_some(asio::buffer(kFullResponse.data(), kFullResponse.size()), error);
     return;
@@ -245,7 +246,7 @@ std::shared_ptr<char[]> HttpServer::Impl::take_piece() {
       return piece;
     }
   }
-  return std::make_shared_for_overwrite<char[]>(kUploadPieceBytes);
+  return std::make_shared_for_overwrite<char[]>(kTransferPieceBytes);
 }
 
 void HttpServer::Impl::give_piece(std::shared_ptr<char[]> piece) {
@@ -277,6 +278,10 @@ void HttpServer::add_page(std::string path, PageHandler handler) {
 }
 
 Result<std::uint16_t> HttpServer::start(const std::string& host, std::uint16_t port) {
+  const HttpServerOptions& options = impl_->options;
+  if (!options.tls_certificate_pem.empty() || !options.tls_key_pem.empty()) {
+    MH_TRY(impl_->tls, TlsContext::for_server(options.tls_certificate_pem, options.tls_key_pem));
+  }
   MH_TRY(const tcp::endpoint endpoint, resolve(impl_->io, host, port));
   tcp::acceptor& acceptor = impl_->acceptor;
   ErrorCode error;
@@ -285,7 +290,7 @@ Result<std::uint16_t> HttpServer::start(const std::string& host, std::uint16_t p
   if (!error && endpoint.address().is_v6() && endpoint.address().is_unspecified())
     acceptor.set_option(asio::ip::v6_only(false), error);
   if (!error) acceptor.bind(endpoint, error);
-  if (!error) acceptor.listen(impl_->options.listen_backlog, error);
+  if (!error) acceptor.listen(options.listen_backlog, error);
   if (error) {
     ErrorCode ignored;
     acceptor.close(ignored);

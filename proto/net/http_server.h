@@ -1,8 +1,9 @@
-// The HTTP/1.1 server: Connect RPCs, blobs by digest, tus uploads and pages on one port.
+// The HTTP/1.1 server, plain or with TLS: Connect RPCs, blobs by digest, tus uploads and pages on
+// one port.
 //
 //   accept -> session (one coroutine on its own strand) -> read and check the head -> route:
 //     a path of the ServiceTable   Connect core -> awaitable handler -> reply
-//     /blob/sha256/<hex>           BlobSource on the pool -> sendfile
+//     /blob/sha256/<hex>           BlobSource on the pool -> sendfile; with TLS in pieces
 //     /upload, /upload/<id>        tus 1.0 -> UploadSink on the pool
 //     a registered page            awaitable handler -> reply
 // Every read and write has a deadline, every size and count a limit: HttpServerOptions.
@@ -47,7 +48,8 @@ struct HttpServerOptions {
   /// Calls under way at a time, and of one address; above: `unavailable` with Retry-After.
   std::size_t calls_max = 8'000;
   std::size_t calls_per_address_max = 2'000;
-  /// Request bodies held in memory at a time, in bytes, all connections together.
+  /// Request bodies, and the messages parsed from them, held in memory at a time, in bytes, all
+  /// connections together.
   std::uint64_t body_bytes_in_flight_max = 256ull * 1024 * 1024;
   /// Uploads being received at a time.
   std::size_t uploads_max = 256;
@@ -80,6 +82,14 @@ struct HttpServerOptions {
   std::chrono::milliseconds accept_pause = std::chrono::milliseconds(75);
 
   int listen_backlog = 4096;
+
+  // --- TLS ---
+  /// PEM texts: the certificate with those that lead to its authority, and its key. Both empty:
+  /// plain HTTP.
+  std::string tls_certificate_pem;
+  std::string tls_key_pem;
+  /// For the handshake of a new connection.
+  std::chrono::milliseconds handshake_timeout = std::chrono::seconds(10);
 };
 
 /// Methods and their handlers. Filled before the server starts, constant after.
@@ -204,7 +214,7 @@ class HttpServer {
 
   /// Listens and starts to accept. Port 0 takes a free one. Returns the port in use.
   /// Errors: kUnavailable (address in use, not allowed), kInvalidArgument (host is no address or
-  /// name).
+  /// name; certificate and key cannot be used).
   Result<std::uint16_t> start(const std::string& host, std::uint16_t port);
 
   /// Stops accepting, sets the signal of all calls, lets requests under way finish for at most

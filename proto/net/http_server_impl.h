@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "proto/net/http_server.h"
+#include "proto/net/http_tls.h"
 
 namespace mh::net {
 
@@ -47,8 +48,8 @@ class Slot {
   std::uint64_t amount_ = 0;
 };
 
-/// Uploads are received in pieces of so many bytes.
-inline constexpr std::size_t kUploadPieceBytes = 256 * 1024;
+/// Uploads are received, and blobs sent with TLS, in pieces of so many bytes.
+inline constexpr std::size_t kTransferPieceBytes = 256 * 1024;
 
 /// A call under way; ends its counts when the handler has ended.
 struct CallSlot {
@@ -59,6 +60,8 @@ struct CallSlot {
 
   const std::shared_ptr<HttpServer::Impl> server;
   const std::shared_ptr<AddressUse> address;
+  /// What the request's message takes, where it may be much more than its bytes on the wire.
+  Slot memory;
 };
 
 struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
@@ -74,6 +77,8 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   UploadAuthorizer authorizer;
   DownloadObserver download_observer;
   std::map<std::string, PageHandler, std::less<>> pages;
+  /// Null: plain HTTP.
+  std::shared_ptr<TlsContext> tls;
 
   // --- The acceptor, on its strand. ---
   asio::ip::tcp::acceptor acceptor;
@@ -112,7 +117,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
                                        const std::shared_ptr<Session>& session);
   void unlock_upload(const std::string& key);
 
-  /// Memory for a piece of an upload. Fresh pages cost more than the rest of a small upload, so a
+  /// Memory for a piece of a transfer. Fresh pages cost more than the rest of a small upload, so a
   /// few pieces are kept.
   std::shared_ptr<char[]> take_piece();
   void give_piece(std::shared_ptr<char[]> piece);

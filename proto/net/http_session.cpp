@@ -51,7 +51,16 @@ asio::awaitable<void> Session::run(std::shared_ptr<Session> self) {
   co_await self->serve();
 }
 
+asio::awaitable<void> Session::accept_tls() {
+  is_idle_ = true;
+  const Deadline deadline = Clock::now() + server_->options.handshake_timeout;
+  const ErrorCode error = co_await stream_->accept_tls(server_->tls, deadline);
+  is_idle_ = false;
+  if (error) is_open_ = false;
+}
+
 asio::awaitable<void> Session::serve() {
+  if (server_->tls) co_await accept_tls();
   while (is_open_) {
     co_await serve_request();
     server_->bytes_received += stream_->bytes_received() - bytes_received_told_;
@@ -231,7 +240,7 @@ asio::awaitable<void> Session::refuse(HttpResponse response) {
 asio::awaitable<void> Session::linger() {
   // Closing with unread bytes would reset the connection, and the answer with it.
   ErrorCode error;
-  stream_->socket().shutdown(asio::ip::tcp::socket::shutdown_send, error);
+  stream_->close_sending();
   const Deadline deadline = Clock::now() + server_->options.drain_timeout;
   std::uint64_t budget = server_->options.drain_bytes_max;
   std::vector<char> rubbish(kSkipBytes);

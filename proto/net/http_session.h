@@ -47,6 +47,7 @@ class Session : public std::enable_shared_from_this<Session> {
 
   // --- http_session.cpp ---
   asio::awaitable<void> serve();
+  asio::awaitable<void> accept_tls();
   asio::awaitable<void> serve_request();
   /// Length of the head in the buffer; 0 if there is none to serve.
   asio::awaitable<std::size_t> read_head();
@@ -84,6 +85,8 @@ class Session : public std::enable_shared_from_this<Session> {
   /// Returns the bytes of the file that were sent.
   asio::awaitable<std::uint64_t> send_file(std::string head, BlobFile file, std::uint64_t begin,
                                            std::uint64_t end);
+  asio::awaitable<std::uint64_t> send_file_by_tls(std::string head, BlobFile file,
+                                                  std::uint64_t begin, std::uint64_t end);
 
   // --- http_uploads.cpp ---
   asio::awaitable<void> serve_upload();

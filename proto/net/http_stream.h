@@ -1,5 +1,6 @@
-// A TCP connection with a read buffer, whose every operation has a deadline. The lowest layer of
-// server sessions and of clients.
+// A connection, plain or TLS, with a read buffer, whose every operation has a deadline. The lowest
+// layer of server sessions and of clients, and the only type of stream: what is built on it is
+// compiled once.
 // One timer a connection: moving the deadline later costs nothing, since the timer looks at it only
 // when it fires.
 // Threads: the socket's executor (a strand or a one-threaded context); one operation at a time.
@@ -14,9 +15,12 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "proto/net/http_tls.h"
 
 namespace mh::net {
 
@@ -37,6 +41,10 @@ class HttpStream : public std::enable_shared_from_this<HttpStream> {
   // operation_aborted after cancel().
 
   asio::awaitable<ErrorCode> connect(asio::ip::tcp::endpoint endpoint, Deadline deadline);
+  /// Makes the connection a TLS one, as the server, or as a client of `host`.
+  asio::awaitable<ErrorCode> accept_tls(std::shared_ptr<TlsContext> context, Deadline deadline);
+  asio::awaitable<ErrorCode> connect_tls(std::shared_ptr<TlsContext> context, std::string host,
+                                         Deadline deadline);
   /// Reads some bytes behind buffered(); no_buffer_space if that would exceed bytes_max.
   asio::awaitable<ErrorCode> fill(std::size_t bytes_max, Deadline deadline);
   /// Reads exactly `bytes.size()` bytes, first those that are buffered. The count is right in every
@@ -45,6 +53,7 @@ class HttpStream : public std::enable_shared_from_this<HttpStream> {
   /// Writes both, together where possible.
   asio::awaitable<ErrorCode> write(std::string_view first, std::string_view second,
                                    Deadline deadline);
+  /// For whoever writes to the descriptor itself, which is no use with TLS.
   asio::awaitable<ErrorCode> wait_writable(Deadline deadline);
 
   /// Bytes read and not yet consumed.
@@ -53,15 +62,21 @@ class HttpStream : public std::enable_shared_from_this<HttpStream> {
   /// Gives memory back before a long wait.
   void shrink();
 
+  bool is_tls() const { return tls_ != nullptr; }
+  /// Why the server's certificate was refused; empty: it was not.
+  std::string distrust() const { return tls_ ? tls_->distrust() : std::string(); }
+
   /// Ends the operation under way.
   void cancel();
+  /// Tells the peer that no more is written; reading goes on.
+  void close_sending();
   /// Ends the connection both ways; the descriptor lives until the stream is destroyed, so that
   /// another thread may be using it.
   void abort();
   /// True if the peer has closed its side or the connection is broken.
   bool has_peer_gone() const;
   /// True if a peer that should be silent has sent or closed.
-  bool has_news() const;
+  bool has_news();
 
   std::uint64_t bytes_received() const { return bytes_received_; }
   std::uint64_t bytes_sent() const { return bytes_sent_; }
@@ -73,6 +88,10 @@ class HttpStream : public std::enable_shared_from_this<HttpStream> {
   ErrorCode end_reading(ErrorCode error);
   void arm();
   void on_timer(ErrorCode error);
+  asio::awaitable<ErrorCode> shake_hands(Deadline deadline);
+  asio::awaitable<std::pair<ErrorCode, std::size_t>> read_tls(std::span<char> space);
+  asio::awaitable<std::pair<ErrorCode, std::size_t>> write_tls(std::string_view bytes);
+  asio::awaitable<ErrorCode> wait_for(TlsStep::Wait wait);
 
   asio::ip::tcp::socket socket_;
   asio::steady_timer timer_;
@@ -80,7 +99,11 @@ class HttpStream : public std::enable_shared_from_this<HttpStream> {
   Deadline armed_for_{};
   bool is_armed_ = false;
   bool has_timed_out_ = false;
+  bool is_cancelled_ = false;
   ErrorCode read_error_;
+  std::unique_ptr<TlsConnection> tls_;
+  // Steps taken without waiting since the last one that waited.
+  int steps_in_a_row_ = 0;
   std::vector<char> storage_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;

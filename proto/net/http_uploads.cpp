@@ -283,7 +283,7 @@ asio::awaitable<Result<UploadState>> Session::receive(std::string owner, UploadS
 asio::awaitable<Result<UploadState>> Session::receive_piece(std::string owner, UploadState state,
                                                             std::shared_ptr<char[]> piece) {
   const auto size =
-      static_cast<std::size_t>(std::min<std::uint64_t>(body_left_, kUploadPieceBytes));
+      static_cast<std::size_t>(std::min<std::uint64_t>(body_left_, kTransferPieceBytes));
   is_receiving_ = true;
   const auto outcome = co_await stream_->read(std::span(piece.get(), size), body_deadline(size));
   is_receiving_ = false;

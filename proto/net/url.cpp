@@ -9,6 +9,7 @@ namespace mh::net {
 namespace {
 
 constexpr std::size_t kUrlBytesMax = 2048;
+constexpr std::uint16_t kHttpsPort = 443;
 
 Error bad_url(std::string_view text, const std::string& why) {
   return fail(Errc::kInvalidArgument, "'" + std::string(text.substr(0, 200)) +
@@ -28,7 +29,9 @@ std::string Url::authority() const {
   return (is_v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
 }
 
-std::string Url::text() const { return "http://" + authority() + base_path; }
+std::string Url::text() const {
+  return (is_tls ? "https://" : "http://") + authority() + base_path;
+}
 
 Result<Url> parse_url(std::string_view text) {
   if (text.size() > kUrlBytesMax) return bad_url(text, "it is too long");
@@ -38,10 +41,12 @@ Result<Url> parse_url(std::string_view text) {
   }
   const std::size_t scheme_end = text.find("://");
   if (scheme_end == std::string_view::npos) return bad_url(text, "it has no scheme");
-  if (!iequals(text.substr(0, scheme_end), "http"))
-    return bad_url(text, "the scheme must be http (put a TLS proxy before the server for https)");
-  std::string_view rest = text.substr(scheme_end + 3);
   Url url;
+  url.is_tls = iequals(text.substr(0, scheme_end), "https");
+  if (url.is_tls) url.port = kHttpsPort;
+  if (!url.is_tls && !iequals(text.substr(0, scheme_end), "http"))
+    return bad_url(text, "the scheme must be http or https");
+  std::string_view rest = text.substr(scheme_end + 3);
   if (const std::size_t mark = rest.find('#'); mark != std::string_view::npos) {
     url.fragment = rest.substr(mark + 1);
     rest = rest.substr(0, mark);

@@ -1,4 +1,4 @@
-// URLs of servers: http://host:port/base. Errors name what is wrong and show what is right.
+// URLs of servers: http(s)://host:port/base. Errors name what is wrong and show what is right.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,9 @@
 namespace mh::net {
 
 struct Url {
-  std::string host;  // without brackets
-  std::uint16_t port = 80;
+  std::string host;         // without brackets
+  std::uint16_t port = 80;  // 443 for https, if the text names none
+  bool is_tls = false;
   /// What stands before every path, without a slash at the end; usually empty.
   std::string base_path;
   /// What follows '#', for example the invitation of a join line.
@@ -19,12 +20,12 @@ struct Url {
 
   /// "host:port", with brackets around IPv6: for the Host header.
   std::string authority() const;
-  /// "http://host:port/base".
+  /// "http://host:port/base", or https.
   std::string text() const;
 };
 
-/// Errors: kInvalidArgument (no scheme, another scheme than http, no host, bad port, user name,
-/// query, blanks or control characters).
+/// Errors: kInvalidArgument (no scheme, another scheme than http and https, no host, bad port, user
+/// name, query, blanks or control characters).
 Result<Url> parse_url(std::string_view text);
 
 }  // namespace mh::net

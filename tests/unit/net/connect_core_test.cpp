@@ -333,6 +333,16 @@ TEST_F(ConnectReplyTest, TheClientTakesTheAnswersOfProxiesByTheirStatus) {
     v1::GetJobResponse message;
     EXPECT_EQ(decode_reply(response, {}, message).error().code, code) << status;
   }
+  HttpResponse half = plain_text_response(429, "");
+  half.headers.set("Content-Type", "Application/JSON; charset=utf-8");
+  for (const char* body : {R"({"message":"why"})", R"({"code":null,"message":"why"})",
+                           R"({"code":"odd","message":"why"})"}) {
+    half.body = body;
+    v1::GetJobResponse none;
+    const Status read = decode_reply(half, {}, none);
+    EXPECT_EQ(read.error().code, Errc::kUnavailable) << body;
+    EXPECT_EQ(read.error().message, "why") << body;
+  }
   HttpResponse page;
   page.headers.add("Content-Type", "text/html");
   v1::GetJobResponse message;
@@ -340,20 +350,47 @@ TEST_F(ConnectReplyTest, TheClientTakesTheAnswersOfProxiesByTheirStatus) {
             std::string::npos);
 }
 
+TEST_F(ConnectReplyTest, TheClientTellsTheOtherCodecFromWhatIsNoAnswer) {
+  const std::pair<const char*, Errc> cases[] = {
+      {"application/json", Errc::kInternal}, {"image/jpeg", Errc::kUnknown}, {"", Errc::kUnknown}};
+  for (const auto& [type, code] : cases) {
+    HttpResponse response;
+    response.headers.add("Content-Type", type);
+    v1::GetJobResponse message;
+    EXPECT_EQ(decode_reply(response, {}, message).error().code, code) << type;
+  }
+}
+
 TEST_F(ConnectReplyTest, WhatTheClientEncodesTheServerDecodes) {
   v1::GetJobRequest message;
   message.set_id(12);
-  for (const Codec codec : {Codec::kProto, Codec::kJson}) {
-    for (const bool use_get : {false, true}) {
-      CallOptions options;
-      options.codec = codec;
-      options.use_get = use_get;
-      options.timeout = std::chrono::milliseconds(250);
-      const DecodedCall call = accept(*encode_call(kGetJob, message, options));
-      EXPECT_EQ(id_of(call), 12U);
+  for (int i = 0; i < 16; ++i) {
+    CallOptions options;
+    options.codec = (i & 1) != 0 ? Codec::kProto : Codec::kJson;
+    options.use_get = (i & 2) != 0;
+    options.compress = (i & 4) != 0;
+    options.compress_from_bytes = 0;
+    options.sends_timeout = (i & 8) != 0;
+    options.timeout = std::chrono::milliseconds(250);
+    const DecodedCall call = accept(*encode_call(kGetJob, message, options));
+    EXPECT_EQ(id_of(call), 12U);
+    EXPECT_EQ(call.context.is_get, options.use_get);
+    EXPECT_EQ(call.context.timeout.has_value(), options.sends_timeout);
+    if (options.sends_timeout) {
       EXPECT_EQ(call.context.timeout, options.timeout);
     }
   }
+}
+
+TEST_F(ConnectReplyTest, TheClientsQueryHasTheOrderThatTheProtocolRecommends) {
+  CallOptions options;
+  options.use_get = true;
+  options.compress = true;
+  options.compress_from_bytes = 0;
+  const DecodedCall call = accept(*encode_call(kGetJob, v1::GetJobRequest(), options));
+  std::string names;
+  for (const auto& [name, value] : call.context.query) names += name + " ";
+  EXPECT_EQ(names, "connect base64 compression encoding message ");
 }
 
 TEST(CallSignal, RunsSubscribedActionsOnceAndThoseThatComeLateAtOnce) {

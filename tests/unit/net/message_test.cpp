@@ -69,11 +69,14 @@ TEST(Url, IsReadAndWritten) {
   EXPECT_EQ(url->text(), "http://Example.org:8470/base");
   EXPECT_EQ(parse_url("http://[::1]:80")->authority(), "[::1]:80");
   EXPECT_EQ(parse_url("http://host")->port, 80);
+  EXPECT_FALSE(parse_url("http://host")->is_tls);
+  EXPECT_TRUE(parse_url("HTTPS://host")->is_tls);
+  EXPECT_EQ(parse_url("https://host")->text(), "https://host:443");
 }
 
 TEST(Url, SaysWhatIsWrong) {
   for (const char* text :
-       {"", "host:80", "https://host", "ftp://host", "http://", "http://host:0",
+       {"", "host:80", "httpss://host", "ftp://host", "http://", "http://host:0",
         "http://host:65536", "http://host:x", "http://user@host", "http://host?x", "http://ho st",
         "http://[::1", "http://host\r\nX: y", "http://ho$t"}) {
     const auto url = parse_url(text);

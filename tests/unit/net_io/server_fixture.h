@@ -307,6 +307,36 @@ class ServerFixture : public ::testing::Test {
     return true;
   }
 
+  /// What the server offers; called by start().
+  virtual ServiceTable services() {
+    ServiceTable table;
+    table.add<v1::GetJobRequest, v1::GetJobResponse>(
+        kEcho, [](CallContext context, v1::GetJobRequest request) {
+          return echo(std::move(context), std::move(request));
+        });
+    table.add<v1::WatchJobRequest, v1::WatchJobResponse>(
+        kPark, [this](CallContext context, v1::WatchJobRequest request) {
+          return park(std::move(context), std::move(request));
+        });
+    table.add<v1::GetJobLogRequest, v1::GetJobLogResponse>(
+        kThrow, [](CallContext context, v1::GetJobLogRequest request) {
+          return fall(std::move(context), std::move(request));
+        });
+    return table;
+  }
+  /// Waits until nobody waits for the call any more.
+  asio::awaitable<Result<v1::WatchJobResponse>> park(CallContext context, v1::WatchJobRequest) {
+    const auto executor = co_await asio::this_coro::executor;
+    const auto timer = std::make_shared<asio::steady_timer>(executor, 30s);
+    const auto subscription = context.ended->subscribe(
+        [timer, executor] { asio::post(executor, [timer] { timer->cancel(); }); });
+    ++parked_;
+    co_await timer->async_wait(asio::as_tuple(asio::use_awaitable));
+    context.ended->unsubscribe(subscription);
+    ++unparked_;
+    co_return v1::WatchJobResponse();
+  }
+
   asio::io_context io_;
   asio::executor_work_guard<asio::io_context::executor_type> guard_ = asio::make_work_guard(io_);
   asio::thread_pool pool_{2};
@@ -336,36 +366,9 @@ class ServerFixture : public ::testing::Test {
     if (request.id() == 1'000'000) response.set_yaml(std::string(1'000'000, 'j'));
     co_return response;
   }
-  asio::awaitable<Result<v1::WatchJobResponse>> park(CallContext context, v1::WatchJobRequest) {
-    const auto executor = co_await asio::this_coro::executor;
-    const auto timer = std::make_shared<asio::steady_timer>(executor, 30s);
-    const auto subscription = context.ended->subscribe(
-        [timer, executor] { asio::post(executor, [timer] { timer->cancel(); }); });
-    ++parked_;
-    co_await timer->async_wait(asio::as_tuple(asio::use_awaitable));
-    context.ended->unsubscribe(subscription);
-    ++unparked_;
-    co_return v1::WatchJobResponse();
-  }
   static asio::awaitable<Result<v1::GetJobLogResponse>> fall(CallContext, v1::GetJobLogRequest) {
     throw std::runtime_error("a secret of the server");
     co_return v1::GetJobLogResponse();
-  }
-  ServiceTable services() {
-    ServiceTable table;
-    table.add<v1::GetJobRequest, v1::GetJobResponse>(
-        kEcho, [](CallContext context, v1::GetJobRequest request) {
-          return echo(std::move(context), std::move(request));
-        });
-    table.add<v1::WatchJobRequest, v1::WatchJobResponse>(
-        kPark, [this](CallContext context, v1::WatchJobRequest request) {
-          return park(std::move(context), std::move(request));
-        });
-    table.add<v1::GetJobLogRequest, v1::GetJobLogResponse>(
-        kThrow, [](CallContext context, v1::GetJobLogRequest request) {
-          return fall(std::move(context), std::move(request));
-        });
-    return table;
   }
 };
 
