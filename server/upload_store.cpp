@@ -80,12 +80,14 @@ Result<UploadStatus> UploadStore::create(std::string_view owner, std::uint64_t l
                                               " bytes, limit is " +
                                               std::to_string(limits_.bytes_max));
   }
-  if (auto present = blobs_.size(digest); present && present.value() == length) {
+  if (auto present = blobs_.size(digest);
+      !digest.is_zero() && present && present.value() == length) {
     const bool may_be_fresh = limits_.publishes_fresh && limits_.publishes_fresh(owner);
     if (!may_be_fresh) MH_TRY_VOID(blobs_.make_durable(digest));
     MH_TRY_VOID(blobs_.settle(digest));
     return UploadStatus{random_hex(16), length, length, now + limits_.lifetime, true, digest};
   }
+  supersede(owner, length, digest, now);
   MH_TRY(const std::shared_ptr<Upload> upload, admit(owner, length, digest, now));
   if (auto made = make_data_file(*upload); !made) {
     forget(upload->id);
@@ -94,6 +96,37 @@ Result<UploadStatus> UploadStore::create(std::string_view owner, std::uint64_t l
   const std::lock_guard lock(mutex_);
   upload->is_busy = false;
   return upload->status();
+}
+
+Result<UploadStatus> UploadStore::resume(std::string_view owner, std::uint64_t length,
+                                         const Digest& digest, TimePoint now) {
+  const std::lock_guard lock(mutex_);
+  std::shared_ptr<Upload> best;
+  for (const auto& [id, upload] : uploads_) {
+    if (upload->is_busy || upload->expires <= now || !upload->is_of(owner, length, digest)) {
+      continue;
+    }
+    if (best == nullptr || upload->offset > best->offset) best = upload;
+  }
+  if (best == nullptr) return fail(Errc::kNotFound, "no unfinished upload of this blob");
+  best->expires = now + limits_.lifetime;
+  return best->status();
+}
+
+void UploadStore::supersede(std::string_view owner, std::uint64_t length, const Digest& digest,
+                            TimePoint now) {
+  std::vector<std::string> superseded;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, upload] : uploads_) {
+      const TimePoint touched = upload->expires - limits_.lifetime;
+      if (upload->is_busy || !upload->is_of(owner, length, digest)) continue;
+      if (touched + limits_.supersede_after > now) continue;
+      upload->is_busy = true;
+      superseded.push_back(id);
+    }
+  }
+  for (const std::string& id : superseded) forget(id);
 }
 
 Result<std::shared_ptr<UploadStore::Upload>> UploadStore::admit(std::string_view owner,
@@ -112,7 +145,7 @@ Result<std::shared_ptr<UploadStore::Upload>> UploadStore::admit(std::string_view
   std::uint32_t count = 0;
   std::uint64_t bytes = length;
   for (const auto& [id, other] : uploads_) {
-    if (other->owner != owner) continue;
+    if (other->owner != owner || other->expires <= now) continue;
     count += 1;
     bytes += other->length;
   }
