@@ -32,6 +32,7 @@ class Assigner {
   void run() {
     reply_.is_drained = !is_work_waiting();
     resend_lost();
+    const bool may_ask = host_.asks.take(state_.options.asks, event_.received, now_);
     if (event_.wanted == 0) {
       // A report says nothing about the call that asks for work beside it.
       if (event_.reports.empty()) state_.asking.erase(host_.row.id);
@@ -39,6 +40,9 @@ class Assigner {
     }
     if (host_.paused_until > now_) {
       retry_no_later(reply_, host_.paused_until);
+    } else if (!may_ask) {
+      reply_.is_slowed = true;
+      retry_no_later(reply_, host_.asks.next_at(state_.options.asks, now_));
     } else {
       while (is_more_wanted() && assign_next()) {
       }
@@ -62,7 +66,8 @@ class Assigner {
     return std::any_of(state_.live_jobs.begin(), state_.live_jobs.end(), [&](JobId id) {
       const JobEntry& job = state_.jobs.at(id);
       return job.row.state == JobState::kRunning &&
-             (!job.waiting_gradients.empty() || !job.overdue.empty() ||
+             (!job.waiting_gradients.empty() ||
+              (!job.overdue.empty() && may_waste(job, job.gflop_per_shard())) ||
               (!job.waiting_evaluations.empty() && !state_.trusted.empty()));
     });
   }
@@ -92,12 +97,11 @@ class Assigner {
     std::vector<std::pair<double, JobEntry*>> keyed;
     for (const JobId id : state_.live_jobs) {
       JobEntry& job = state_.job(id);
-      if (job.row.state != JobState::kRunning) continue;
+      if (job.row.state != JobState::kRunning || !job.fits(host_.row)) continue;
       double key = job.pass;
       if (!host_.holdings.contains(job.row.manifest_digest)) {
-        const double gflop =
-            job.gflop_per_sample(WorkKind::kGradient) * static_cast<double>(job.row.shard);
-        key += state_.options.holding_penalty * stride(job, WorkKind::kGradient, gflop);
+        key += state_.options.holding_penalty *
+               stride(job, WorkKind::kGradient, job.gflop_per_shard());
       }
       keyed.emplace_back(key, &job);
     }
@@ -155,7 +159,7 @@ class Assigner {
     double count = 0;
     for (const HostId id : others) {
       const HostEntry& other = state_.host(id);
-      if (!may_compete(other, workunit)) continue;
+      if (!job.fits(other.row) || !may_compete(other, workunit)) continue;
       const auto duration = expected_duration(other, job, workunit);
       const auto left = own_end - expected_free(other, duration);
       if (left <= duration) continue;
@@ -239,7 +243,16 @@ class Assigner {
     }
   }
 
-  bool may_back_up(const WorkunitEntry& workunit) const {
+  // Rule 11: the bound on what copies may waste.
+  bool may_waste(const JobEntry& job, double gflop) const {
+    const CoordinatorOptions& options = state_.options;
+    const double allowed = options.backup_share_max * job.valid_gflop +
+                           static_cast<double>(options.backup_copies_free) * gflop;
+    return job.row.wasted_gflop + job.extra_gflop + gflop <= allowed;
+  }
+
+  bool may_back_up(const JobEntry& job, const WorkunitEntry& workunit) const {
+    if (!may_waste(job, workunit.gflop)) return false;
     if (workunit.row.kind == WorkKind::kEvaluation && !host_.row.is_trusted) return false;
     if (workunit.hosts_failed.contains(host_.row.id)) return false;
     return std::none_of(workunit.leases.begin(), workunit.leases.end(), [&](ResultId id) {
@@ -252,9 +265,15 @@ class Assigner {
     for (const WorkunitId id : job.overdue) {
       if (++looked_at > kCandidatesMax) break;
       WorkunitEntry& workunit = state_.workunit(id);
-      if (may_back_up(workunit)) return &workunit;
+      if (may_back_up(job, workunit) && is_sooner_than_lease(job, workunit)) return &workunit;
     }
     return nullptr;
+  }
+
+  // A host that would not be done before the lease runs out helps nobody before then.
+  bool is_sooner_than_lease(const JobEntry& job, const WorkunitEntry& workunit) const {
+    const auto own = state_.speed(job, host_.row.id, workunit.row.kind).expected(workunit.gflop);
+    return !own || now_ + *own <= state_.results.at(workunit.leases.back()).deadline;
   }
 
   WorkunitEntry* slow_in(JobEntry& job) {
@@ -262,7 +281,7 @@ class Assigner {
     for (const WorkunitId id : job.leased) {
       if (++looked_at > kCandidatesMax) break;
       WorkunitEntry& workunit = state_.workunit(id);
-      if (workunit.leases.size() != 1 || !may_back_up(workunit)) continue;
+      if (workunit.leases.size() != 1 || !may_back_up(job, workunit)) continue;
       const auto own = state_.speed(job, host_.row.id, workunit.row.kind).expected(workunit.gflop);
       const ResultEntry& holder = state_.results.at(workunit.leases.front());
       if (!own || !holder.expected_end) continue;
@@ -320,6 +339,12 @@ class Assigner {
                               std::to_string(reply_.backoff.count()) + " ms";
       return;
     }
+    if (reply_.is_slowed) {
+      reply_.backoff = host_.asks.next_at(state_.options.asks, now_) - now_;
+      reply_.no_work_reason = "this host asks too often; it may ask again in " +
+                              std::to_string(reply_.backoff.count()) + " ms";
+      return;
+    }
     if (host_.leases.size() >= host_.row.lease_quota) {
       reply_.no_work_reason = "this host holds " + std::to_string(host_.leases.size()) +
                               " leases, its quota is " + std::to_string(host_.row.lease_quota);
@@ -332,16 +357,25 @@ class Assigner {
     bool is_running = false;
     bool is_aggregating = false;
     bool is_waiting_for_trust = false;
+    const JobEntry* too_large = nullptr;
+    bool fits_any = false;
     for (const JobId id : state_.live_jobs) {
       const JobEntry& job = state_.jobs.at(id);
       if (job.row.state != JobState::kRunning) continue;
       is_running = true;
+      fits_any = fits_any || job.fits(host_.row);
+      if (too_large == nullptr && !job.fits(host_.row)) too_large = &job;
       is_aggregating = is_aggregating || job.is_step_complete();
       is_waiting_for_trust = is_waiting_for_trust || !job.waiting_evaluations.empty();
     }
     if (!is_running) {
       reply_.no_work_reason =
           state_.live_jobs.empty() ? "no job is running" : "every job is paused";
+    } else if (!fits_any) {
+      reply_.no_work_reason = "job " + to_string(too_large->row.id) + " (" + too_large->row.name +
+                              ") computes with " + std::to_string(too_large->row.threads) +
+                              " threads, this host has " +
+                              std::to_string(host_.row.description.threads);
     } else if (is_aggregating) {
       reply_.backoff = kBackoffSoon;
       reply_.no_work_reason = "the next step is being made";

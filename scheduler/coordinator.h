@@ -26,11 +26,14 @@
 //     Rationale: a dead host frees its work soon, a slow but living one keeps it, and a client
 //     that lives while its trainer hangs does not keep it for ever.
 //  4. When a lease ends, the workunit waits again and the host's quota halves. The result stays
-//     acceptable while the workunit is not done. A host that names it in `held` meanwhile gets the
-//     lease back, within the age of rule 3.
-//     Rationale: late work is still work (Folding@home's two deadlines).
+//     acceptable while the workunit is open, however late: it is refused ("too late") once another
+//     result was first, for then its step may be past. A host that names it in `held` meanwhile
+//     gets the lease back, within the age of rule 3.
+//     Rationale: late work is still work (Folding@home's two deadlines). A step cannot end without
+//     the workunit, so a limit in time would only throw work away.
 //  5. Speed is measured by the server: from the lease or the host's previous report, whichever is
-//     later, to the report. No decision uses a host's clock or its claims.
+//     later, to the report; a smoothed mean and mean deviation. No decision uses a host's clock or
+//     its claims (what its device and threads are decides only what it is offered).
 //  6. Lost replies: a lease that the host does not name in `held` nor report, that was sent before
 //     the request arrived and at least resend_after ago, is sent again, wanted or not; at
 //     once if the request carries a description (the client has just started).
@@ -52,9 +55,14 @@
 //     Rationale: the last workunits of a step decide its duration; none may lie behind an
 //     evaluation in one host's queue while another is about to be free.
 // 11. Backups: when nothing waits, a host without leases gets a copy of a leased workunit that is
-//     overdue (older than max(backup_min, backup_factor × expected)) or that it would finish in
-//     half of the time that the holder still needs; at most copies_max copies live at once.
-//     Rationale: a step never waits for a lease to run out while hosts are idle.
+//     overdue (older than max(backup_min, backup_factor × (mean + 2 deviations) of its holder) and
+//     that it should finish before the holder's lease runs out, or one that it would finish in half
+//     of the time that the holder still needs; at most copies_max copies live at once. Copies that
+//     come to nothing, and those that still may, are at most backup_share_max of the job's
+//     validated work, and backup_copies_free copies on top.
+//     Rationale: a step should not wait for a lease to run out while hosts are idle; but where most
+//     hosts are late, copies of everything would halve what all of them do. Beyond the bound
+//     the lease's own end gives the workunit to others.
 // 12. A host's quota of leases starts at quota_start, grows by one with each valid result up to
 //     quota_max, halves with each rejected, failed or lost one, and never falls below one. After
 //     failures in a row it pauses for failure_pause × 2^n, at most failure_pause_max.
@@ -76,7 +84,14 @@
 //     Rationale: two jobs with the same seed share blobs by digest.
 // 17. Restart: what is in the snapshot is what was. Leases live on with a fresh deadline of one
 //     lease length plus restart_grace. Not kept over a restart: deadlines, shares of rule 7, rates
-//     of the last seconds, pauses of rule 12.
+//     of the last seconds, pauses of rule 12, buckets of rule 18.
+// 18. A host asks as often as its bucket allows: `asks.burst` calls in a row, `asks.per_second` for
+//     ever, and each valid result pays for asks.per_valid_result more. Beyond that a call gets no
+//     new work, and is told when it may; reports, renewals and lost leases are answered as ever.
+//     Rationale: a client in a loop costs the others; nobody is banned for it, and a host that
+//     works never notices.
+// 19. A job goes to hosts that have the CPU threads that it computes with (a CUDA host needs none).
+//     Rationale: the trainer would refuse it, and every such host would count as failing.
 #pragma once
 
 #include <memory>
@@ -86,6 +101,7 @@
 #include <vector>
 
 #include "proto/base/result.h"
+#include "scheduler/ask_bucket.h"
 #include "scheduler/events.h"
 #include "scheduler/rows.h"
 
@@ -106,10 +122,14 @@ struct CoordinatorOptions {
   // Age at which a lease that the host does not name counts as lost on the way.
   std::chrono::milliseconds resend_after{1'000};
   std::chrono::milliseconds backup_min{250};
-  double backup_factor = 4;
+  double backup_factor = 2;
   // Age at which a lease of a host with unknown speed may be backed up.
   std::chrono::milliseconds backup_unknown{2'000};
   std::uint32_t copies_max = 4;
+  // Bound on work wasted by copies, as a share of validated work; and copies of any job beyond it.
+  double backup_share_max = 0.25;
+  std::uint32_t backup_copies_free = 8;
+  AskLimits asks;
   std::uint32_t quota_start = 4;
   std::uint32_t quota_max = 16;
   std::chrono::milliseconds failure_pause{500};

@@ -115,6 +115,19 @@ void check_contributions(const JobEntry& job) {
   }
 }
 
+// What rule 11 counts with is what lies in the rows.
+void check_copies(const State& state, const JobEntry& job) {
+  double valid = 0;
+  for (const auto& [host, entry] : job.contributions) valid += entry.row.credit;
+  MH_CHECK(is_close(valid, job.valid_gflop));
+  double extra = 0;
+  for (const auto& [id, workunit] : state.workunits) {
+    if (workunit.row.job != job.row.id || workunit.leases.size() < 2) continue;
+    extra += workunit.gflop * static_cast<double>(workunit.leases.size() - 1);
+  }
+  MH_CHECK(is_close(extra, job.extra_gflop));
+}
+
 void check_checkpoints(const State& state, const JobEntry& job) {
   MH_CHECK(job.checkpoints.contains(job.row.step));
   MH_CHECK(job.checkpoints.at(job.row.step).parameters_digest == job.row.parameters_digest);
@@ -175,6 +188,7 @@ void Coordinator::sanity_check() const {
     check_step(state, job);
     check_evaluations(state, job);
     check_contributions(job);
+    check_copies(state, job);
     check_checkpoints(state, job);
   }
   for (const auto& [id, host] : state.hosts) check_host(state, host);

@@ -51,6 +51,11 @@ std::string Coordinator::Impl::waiting_reason(const JobEntry& job, TimePoint now
   }
   if (is_training_done) return {};
   if (job.is_step_complete()) return "the next step is being made";
+  if (job.leased.empty() &&
+      !is_any_active(state, now, [&](const HostEntry& host) { return job.fits(host.row); })) {
+    return "no volunteer that is connected has the " + std::to_string(job.row.threads) +
+           " threads that the job computes with";
+  }
   if (!job.waiting_gradients.empty() && job.leased.empty() && job.row.started == TimePoint{}) {
     return "no volunteer has asked for work yet";
   }
@@ -130,6 +135,10 @@ std::optional<JobSummary> Coordinator::job_summary(JobId job_id, TimePoint now) 
   if (job.row.state == JobState::kCancelled || job.row.state == JobState::kFailed) {
     summary.samples_counted = std::min(summary.samples_counted, summary.samples_expected);
   }
+  summary.wasted_gflop = job.row.wasted_gflop;
+  summary.backup_share_max = state.options.backup_share_max;
+  const double computed = job.row.wasted_gflop + job.valid_gflop;
+  if (computed > 0) summary.wasted_share = job.row.wasted_gflop / computed;
   if (job.row.started != TimePoint{}) {
     const TimePoint end = job.row.step == job.row.step_count || job.has_ended()
                               ? std::max(job.row.last_step, job.row.started)

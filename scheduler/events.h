@@ -106,6 +106,8 @@ struct ExchangeReply {
   // A call that is held should be asked again at this time even if no effect wakes it (its host's
   // lost lease falls due, or its pause after failures ends).
   std::optional<TimePoint> retry_at;
+  // The host asks too often (rule 18): it got no new work, `backoff` and `retry_at` say until when.
+  bool is_slowed = false;
   // No workunit of any job waits for anybody: the shell may stop waking parked calls.
   bool is_drained = true;
 
@@ -132,6 +134,7 @@ struct JobSubmission {
   // FLOPs of one sample, in training and in evaluation.
   double training_flops = 0;
   double evaluation_flops = 0;
+  std::uint32_t threads = 1;
   bool has_classes = true;
   bool has_evaluation = false;
   std::string evaluation_split;
@@ -265,6 +268,11 @@ struct JobSummary {
   std::uint64_t samples_counted = 0;
   std::uint64_t samples_expected = 0;
   double training_seconds = 0;
+  // GFLOP of copies that came to nothing because another result was first; their share of all
+  // computed work, and the bound that backups keep (rule 11).
+  double wasted_gflop = 0;
+  double wasted_share = 0;
+  double backup_share_max = 0;
 };
 
 // A checkpoint that can be downloaded.

@@ -19,6 +19,7 @@ JobSubmission job_facts(const JobSpec& spec, const CheckedJob& checked,
   facts.shard = spec.training.shard;
   facts.training_flops = checked.plan->flops_per_sample;
   facts.evaluation_flops = checked.plan->forward_flops;
+  facts.threads = spec.threads;
   facts.has_classes = checked.plan->loss == model::Loss::kCrossEntropy;
   if (!spec.evaluation) return facts;
 

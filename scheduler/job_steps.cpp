@@ -227,6 +227,7 @@ JobEntry& create_job(State& state, const JobSubmission& submission, TimePoint no
   job.row.shard = submission.shard;
   job.row.training_flops = submission.training_flops;
   job.row.evaluation_flops = submission.evaluation_flops;
+  job.row.threads = submission.threads;
   job.row.has_classes = submission.has_classes;
   job.row.has_evaluation = submission.has_evaluation;
   job.row.evaluation_split = submission.evaluation_split;

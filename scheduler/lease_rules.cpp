@@ -57,7 +57,7 @@ milliseconds lease_length(const CoordinatorOptions& options, const SpeedEstimate
 
 milliseconds backup_after(const CoordinatorOptions& options, const SpeedEstimate& speed,
                           double gflop, std::size_t position) {
-  const auto expected = speed.expected(gflop);
+  const auto expected = speed.expected_late(gflop);
   if (!expected) return options.backup_unknown;
   return std::max(options.backup_min,
                   scaled(*expected, options.backup_factor * static_cast<double>(position)));

@@ -22,6 +22,7 @@ class Restorer {
     for (ContributionRow& row : snapshot.contributions) {
       JobEntry& job = state_.job(row.job);
       state_.contribution(job, row.host).row = row;
+      job.valid_gflop += row.credit;
     }
     for (const CheckpointRow& row : snapshot.checkpoints) {
       if (!row.is_kept) continue;
@@ -154,7 +155,7 @@ class Restorer {
   void restore_lease(JobEntry& job, WorkunitEntry& workunit, HostEntry& host, ResultEntry& result) {
     MH_CHECK(workunit.row.state != WorkunitState::kDone);
     host.leases.insert(result.row.id);
-    workunit.leases.push_back(result.row.id);
+    state_.add_copy(workunit, job, result.row.id);
     workunit.row.state = WorkunitState::kLeased;
     job.waiting_gradients.erase(workunit.row.id);
     job.waiting_evaluations.erase(workunit.row.id);

@@ -81,6 +81,8 @@ struct JobRow {
   // FLOPs of one sample: training (forward and backward) and evaluation (forward).
   double training_flops = 0;
   double evaluation_flops = 0;
+  // CPU threads that a workunit is computed with; they decide bits.
+  std::uint32_t threads = 1;
   // False: the loss has no classes, accuracy is not defined.
   bool has_classes = true;
   // False: no evaluations at all; the other evaluation fields are then empty.
@@ -115,6 +117,8 @@ struct JobRow {
   std::uint64_t version = 0;
   // Entries ever written to the job's log.
   std::uint64_t log_count = 0;
+  // GFLOP of copies that were leased when another result of their workunit was first.
+  double wasted_gflop = 0;
 
   friend bool operator==(const JobRow&, const JobRow&) = default;
 };

@@ -130,7 +130,7 @@ ResultEntry& State::add_result(WorkunitEntry& target, HostEntry& to, TimePoint n
   to.leases.insert(id);
   to.last_job = target.row.job;
   target.results.push_back(id);
-  target.leases.push_back(id);
+  add_copy(target, owner, id);
   target.hosts_tried.insert(to.row.id);
   set_deadline(added, now + added.row.lease_length);
   if (target.row.state == WorkunitState::kWaiting) set_state(target, WorkunitState::kLeased, now);
@@ -154,7 +154,7 @@ void State::set_state(ResultEntry& target, ResultState to, TimePoint now) {
   if (was_leased) {
     target.row.ended = now;
     holder.leases.erase(target.row.id);
-    std::erase(owner.leases, target.row.id);
+    remove_copy(owner, job(owner.row.job), target.row.id);
     deadlines.erase({target.deadline, target.row.id});
     // It may have been left out because of what it held.
     if (asking.contains(holder.row.id)) effects_.is_work_available = true;
@@ -164,13 +164,17 @@ void State::set_state(ResultEntry& target, ResultState to, TimePoint now) {
   if (to == ResultState::kLeased) {
     MH_CHECK(owner.row.state != WorkunitState::kDone);
     holder.leases.insert(target.row.id);
-    owner.leases.push_back(target.row.id);
+    add_copy(owner, job(owner.row.job), target.row.id);
     if (owner.row.state == WorkunitState::kWaiting) set_state(owner, WorkunitState::kLeased, now);
     set_alarm(owner, job(owner.row.job));
   } else if (to == ResultState::kValid) {
     owner.row.canonical = target.row.id;
     set_state(owner, WorkunitState::kDone, now);
     const std::vector<ResultId> others = owner.leases;
+    JobEntry& of = job(owner.row.job);
+    of.valid_gflop += owner.gflop;
+    of.row.wasted_gflop += owner.gflop * static_cast<double>(others.size());
+    if (!others.empty()) changed(of);
     for (const ResultId other : others) set_state(result(other), ResultState::kObsolete, now);
   } else if (owner.row.state == WorkunitState::kLeased) {
     if (owner.leases.empty()) {
@@ -179,6 +183,22 @@ void State::set_state(ResultEntry& target, ResultState to, TimePoint now) {
       set_alarm(owner, job(owner.row.job));
     }
   }
+}
+
+void State::add_copy(WorkunitEntry& target, JobEntry& owner, ResultId copy) {
+  if (!target.leases.empty()) {
+    ++owner.extra_count;
+    owner.extra_gflop += target.gflop;
+  }
+  target.leases.push_back(copy);
+}
+
+void State::remove_copy(WorkunitEntry& target, JobEntry& owner, ResultId copy) {
+  std::erase(target.leases, copy);
+  if (target.leases.empty()) return;
+  --owner.extra_count;
+  // Sums of fractions do not come back to zero by themselves.
+  owner.extra_gflop = owner.extra_count == 0 ? 0 : owner.extra_gflop - target.gflop;
 }
 
 void State::set_alarm(WorkunitEntry& target, JobEntry& owner) {

@@ -59,6 +59,7 @@ struct HostEntry {
   std::set<ResultId> leases;
   std::uint32_t failures_in_row = 0;
   TimePoint paused_until{};
+  AskBucket asks;
   std::map<Digest, std::uint32_t> holdings;
   // Ended results whose workunits are forgotten, newest last.
   std::deque<ResultRow> finished;
@@ -107,13 +108,23 @@ struct JobEntry {
   // Stride scheduling: seconds of hosts' time leased so far / (priority + 1).
   double pass = 0;
   RateMeter rate;
+  // GFLOP of validated results; of live copies of workunits that have an older live copy.
+  double valid_gflop = 0;
+  double extra_gflop = 0;
+  std::uint64_t extra_count = 0;
 
   bool has_ended() const {
     return row.state != JobState::kRunning && row.state != JobState::kPaused;
   }
   bool is_step_complete() const { return !workunits.empty() && done_count == workunits.size(); }
+  bool fits(const HostRow& host) const {
+    return row.threads <= host.description.threads || host.description.device.starts_with("cuda");
+  }
   double gflop_per_sample(WorkKind kind) const {
     return (kind == WorkKind::kGradient ? row.training_flops : row.evaluation_flops) / 1e9;
+  }
+  double gflop_per_shard() const {
+    return gflop_per_sample(WorkKind::kGradient) * static_cast<double>(row.shard);
   }
   bool has_waiting() const { return !waiting_gradients.empty() || !waiting_evaluations.empty(); }
 };
@@ -164,6 +175,9 @@ class State {
   // Leaves or takes up a lease; the workunit follows (waits again when its last copy is gone).
   void set_state(ResultEntry& result, ResultState state, TimePoint now);
   void set_deadline(ResultEntry& result, TimePoint deadline);
+  // A live copy more, the newest; or one less.
+  void add_copy(WorkunitEntry& workunit, JobEntry& job, ResultId copy);
+  void remove_copy(WorkunitEntry& workunit, JobEntry& job, ResultId copy);
   // The workunit becomes overdue when its newest copy is.
   void set_alarm(WorkunitEntry& workunit, JobEntry& job);
   // Takes a done or dropped workunit and its results out of memory; hosts remember their results.

@@ -49,6 +49,15 @@ ReportVerdict unknown(ResultId id) {
   return verdict;
 }
 
+// A result that was given out and is forgotten: no workunit in memory has it.
+ReportVerdict past(ResultId id) {
+  ReportVerdict verdict;
+  verdict.result = id;
+  verdict.verdict = Verdict::kTooLate;
+  verdict.reason = "result " + to_string(id) + " is of a step that is past, or its job has ended";
+  return verdict;
+}
+
 // Rule 12.
 void blame(State& state, HostEntry& host, TimePoint now) {
   host.row.lease_quota = std::max<std::uint32_t>(1, host.row.lease_quota / 2);
@@ -156,6 +165,7 @@ void take_valid(State& state, HostEntry& host, ResultEntry& result, const Report
   host.row.lease_quota = std::min(state.options.quota_max, host.row.lease_quota + 1);
   host.failures_in_row = 0;
   host.paused_until = {};
+  host.asks.pay(state.options.asks);
   state.changed(host);
   ContributionEntry& contribution = state.contribution(job, host.row.id);
   ++contribution.row.valid_count;
@@ -199,7 +209,8 @@ class Judge {
                                     [&](const ResultRow& row) { return row.id == report.result; });
     if (known == host_.finished.end()) {
       state_.effects().updates_unused.push_back(report.update_digest);
-      return unknown(report.result);
+      return report.result.value() <= state_.last_result ? past(report.result)
+                                                         : unknown(report.result);
     }
     return repeated(*known, report);
   }

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
@@ -31,7 +32,8 @@ namespace mh::server {
 namespace {
 
 constexpr std::size_t kInvitationBytesMax = 256;
-constexpr std::chrono::minutes kExpiryInterval{10};
+constexpr std::chrono::milliseconds kExpiryIntervalMax = std::chrono::minutes(10);
+constexpr std::chrono::milliseconds kExpiryIntervalMin = std::chrono::seconds(1);
 // After this a stop does not wait any longer for room to commit.
 constexpr std::chrono::seconds kStopWithoutRoom{10};
 
@@ -115,6 +117,9 @@ Status App::Parts::open_core() {
   disk->look();
   UploadLimits limits;
   limits.publishes_fresh = is_host_owner;
+  limits.lifetime = options.upload_lifetime;
+  limits.count_per_owner_max = options.uploads_per_owner;
+  limits.bytes_per_owner_max = options.upload_bytes_per_owner;
   MH_TRY(uploads, UploadStore::open(folder.uploads(), *blobs, limits, clock.now(), *disk));
   MH_TRY(store, SqliteStore::open(folder.database()));
   store->on_stall([watch = disk.get()](bool is_stalled) { watch->store_stalls(is_stalled); });
@@ -173,8 +178,10 @@ Status App::Parts::announce(std::uint16_t port) {
 
 asio::awaitable<void> App::Parts::expire_uploads() {
   asio::steady_timer timer(strand);
+  const std::chrono::milliseconds interval =
+      std::clamp(options.upload_lifetime / 8, kExpiryIntervalMin, kExpiryIntervalMax);
   for (;;) {
-    timer.expires_after(kExpiryInterval);
+    timer.expires_after(interval);
     co_await timer.async_wait(asio::use_awaitable);
     asio::post(*pool, [this] {
       const std::size_t count = uploads->remove_expired(clock.now());

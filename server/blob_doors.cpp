@@ -14,6 +14,7 @@ Result<net::UploadState> told(Result<UploadStatus> status) {
   state.length = status->length;
   state.expires = status->expires;
   state.is_complete = status->is_complete;
+  state.digest = status->digest;
   return state;
 }
 
@@ -38,6 +39,11 @@ Result<net::UploadState> UploadDoor::create(const std::string& owner, std::uint6
   return told(std::move(status));
 }
 
+Result<net::UploadState> UploadDoor::resume(const std::string& owner, std::uint64_t length,
+                                            const Digest& digest) {
+  return told(uploads_.resume(owner, length, digest, clock_.now()));
+}
+
 Result<net::UploadState> UploadDoor::find(const std::string& owner, const std::string& id) {
   return told(uploads_.find(id, owner, clock_.now()));
 }
@@ -54,6 +60,10 @@ Result<net::UploadState> UploadDoor::append(const std::string& owner, const std:
 
 Status UploadDoor::keep(const std::string& owner, const std::string& id) {
   return uploads_.keep(id, owner, clock_.now());
+}
+
+Status UploadDoor::rewind(const std::string& owner, const std::string& id, std::uint64_t offset) {
+  return uploads_.rewind(id, owner, offset, clock_.now());
 }
 
 Status UploadDoor::remove(const std::string& owner, const std::string& id) {

@@ -43,10 +43,13 @@ class UploadDoor final : public net::UploadSink {
 
   Result<net::UploadState> create(const std::string& owner, std::uint64_t length,
                                   const Digest& digest) override;
+  Result<net::UploadState> resume(const std::string& owner, std::uint64_t length,
+                                  const Digest& digest) override;
   Result<net::UploadState> find(const std::string& owner, const std::string& id) override;
   Result<net::UploadState> append(const std::string& owner, const std::string& id,
                                   std::uint64_t offset, std::span<const std::byte> bytes) override;
   Status keep(const std::string& owner, const std::string& id) override;
+  Status rewind(const std::string& owner, const std::string& id, std::uint64_t offset) override;
   Status remove(const std::string& owner, const std::string& id) override;
 
  private:

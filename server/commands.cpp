@@ -83,6 +83,33 @@ void add_run_options(CLI::App& verb, ServerOptions& options, RunTexts& texts) {
   verb.add_option("--pool-threads", options.pool_threads, "threads that read and write blobs")
       ->check(CLI::Range(1u, kThreadsMax))
       ->capture_default_str();
+  verb.add_option_function<std::string>(
+          "--upload-lifetime",
+          [&options](const std::string& text) {
+            const auto lifetime = parse_duration(text);
+            if (!lifetime || lifetime->count() < 1000)
+              throw CLI::ValidationError("--upload-lifetime",
+                                         "a duration of at least 1s, like 24h");
+            options.upload_lifetime = *lifetime;
+          },
+          "an unfinished upload that nobody touched for so long is removed")
+      ->type_name("DURATION")
+      ->default_str("24h");
+  verb.add_option("--uploads-per-host", options.uploads_per_owner,
+                  "unfinished uploads that one host or account may have")
+      ->check(CLI::Range(1u, 100'000u))
+      ->capture_default_str();
+  verb.add_option_function<std::string>(
+          "--upload-bytes-per-host",
+          [&options](const std::string& text) {
+            const auto bytes = parse_byte_size(text);
+            if (!bytes || *bytes == 0)
+              throw CLI::ValidationError("--upload-bytes-per-host", "a size, like 16GiB");
+            options.upload_bytes_per_owner = *bytes;
+          },
+          "... and their announced bytes together")
+      ->type_name("SIZE")
+      ->default_str("16GiB");
   verb.add_option("--log-format", texts.log_format, "text or json, to stderr")
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();

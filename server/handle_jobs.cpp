@@ -198,6 +198,9 @@ asio::awaitable<Result<v1::GetJobSummaryResponse>> get_job_summary(
   response.set_samples_doubled(coverage.doubled);
   response.set_samples_missing(coverage.missing);
   response.set_training_seconds(summary->training_seconds);
+  response.set_wasted_gflop(summary->wasted_gflop);
+  response.set_wasted_share(summary->wasted_share);
+  response.set_backup_share_max(summary->backup_share_max);
   co_return response;
 }
 

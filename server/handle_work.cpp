@@ -18,6 +18,8 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr std::size_t kHostSecretBytes = 43;
+// Longer than a turn takes to come (rule 18 of scheduler/coordinator.h).
+constexpr std::uint32_t kSlowedHoldMs = 1'000;
 
 Status check_secret(const std::string& secret) {
   const bool is_base64url = std::all_of(secret.begin(), secret.end(), [](char c) {
@@ -106,7 +108,9 @@ asio::awaitable<Result<v1::ExchangeResponse>> exchange(Core& core, net::CallCont
   MH_CO_TRY(scheduler::ExchangeReply reply, co_await ask(core, event, nullptr));
   // Without room nothing is worth waiting for here.
   const bool may_hold = core.disk().check_room().has_value();
-  const auto hold = may_hold ? hold_time(context, request.max_wait_ms()) : milliseconds(0);
+  auto hold = may_hold ? hold_time(context, request.max_wait_ms()) : milliseconds(0);
+  // Who asks too often waits here for its turn, whatever it asked for.
+  if (reply.is_slowed) hold = std::max(hold, hold_time(context, kSlowedHoldMs));
   if (reply.is_parkable() && hold.count() > 0) {
     ParkedCalls::Place place(core.parked(), kWorkKey, host.host_id, context.ended, hold);
     while (reply.is_parkable() && !place.is_over()) {

@@ -1,6 +1,7 @@
 // What `manyhands-server run` can be told. The command line is made from it in commands.cpp.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -22,6 +23,11 @@ struct ServerOptions {
   unsigned pool_threads = 2;
   // With less free on the folder's disk the server is degraded (server/disk_watch.h).
   std::uint64_t disk_reserve_bytes = 256'000'000;
+  // An unfinished upload that nobody touched for so long is removed.
+  std::chrono::milliseconds upload_lifetime = std::chrono::hours(24);
+  // Unfinished uploads that one host (or account) may have, and their announced bytes together.
+  std::uint32_t uploads_per_owner = 64;
+  std::uint64_t upload_bytes_per_owner = std::uint64_t{16} << 30;
 };
 
 inline constexpr unsigned kThreadsMax = 64;

@@ -81,6 +81,7 @@ void each_field(Row& row, Visitor& v) {
   v.once("shard", row.shard);
   v.once("training_flops", row.training_flops);
   v.once("evaluation_flops", row.evaluation_flops);
+  v.once("threads", row.threads);
   v.once("has_classes", row.has_classes);
   v.once("has_evaluation", row.has_evaluation);
   v.once("evaluation_split", row.evaluation_split);
@@ -102,6 +103,7 @@ void each_field(Row& row, Visitor& v) {
   v.field("finished", row.finished);
   v.field("version", row.version);
   v.field("log_count", row.log_count);
+  v.field("wasted_gflop", row.wasted_gflop);
 }
 
 template <RowOf<scheduler::HostRow> Row, class Visitor>

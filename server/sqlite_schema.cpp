@@ -217,7 +217,13 @@ CREATE TABLE job_log(
 ) STRICT, WITHOUT ROWID;
 )sql";
 
-constexpr std::array kMigrations{kFirstTables};
+// Jobs of before were computed with whatever threads they said, which hosts found out themselves.
+constexpr const char* kThreadsAndWaste = R"sql(
+ALTER TABLE jobs ADD COLUMN threads INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE jobs ADD COLUMN wasted_gflop REAL DEFAULT 0;
+)sql";
+
+constexpr std::array kMigrations{kFirstTables, kThreadsAndWaste};
 
 Result<std::int64_t> schema_version(Database& database) {
   MH_TRY(Statement pragma, database.prepare("PRAGMA user_version"));

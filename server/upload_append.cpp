@@ -79,6 +79,7 @@ Result<UploadStatus> UploadStore::append(const std::string& id, std::string_view
   if (outcome.is_over) {
     UploadStatus status = upload->status();
     status.offset = outcome.offset;
+    status.digest = outcome.digest;
     status.is_complete = true;
     forget(id);
     MH_TRY_VOID(outcome.done);
@@ -98,11 +99,11 @@ UploadStore::Outcome UploadStore::write_piece(Upload& upload, std::span<const st
   const UniqueFd file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (!file.is_open()) {
     const bool is_lost = errno == ENOENT;
-    return Outcome{disk_error("cannot open", path, errno), offset, is_lost};
+    return Outcome{disk_error("cannot open", path, errno), offset, is_lost, {}};
   }
   if (!upload.hash_is_current) {
     Result<Sha256> hash = hash_of(file, offset, path);
-    if (!hash) return Outcome{hash.error(), offset, hash.error().code == Errc::kDataLoss};
+    if (!hash) return Outcome{hash.error(), offset, hash.error().code == Errc::kDataLoss, {}};
     upload.hash = std::move(*hash);
     upload.hash_is_current = true;
   }
@@ -110,23 +111,23 @@ UploadStore::Outcome UploadStore::write_piece(Upload& upload, std::span<const st
   if (auto written = write_fully(disk_, file.get(), offset, bytes, path); !written) {
     // A full disk gets back what the next try would write anyway.
     cut(file, offset, path);
-    return Outcome{std::move(written), offset, false};
+    return Outcome{std::move(written), offset, false, {}};
   }
   after_write.pass();
   upload.hash.update(bytes);
   if (offset + bytes.size() == upload.length) return publish(upload, file);
-  return Outcome{{}, offset + bytes.size(), false};
+  return Outcome{{}, offset + bytes.size(), false, {}};
 }
 
 UploadStore::Outcome UploadStore::publish(Upload& upload, const UniqueFd& file) {
   const Digest actual = upload.hash.finish();
   upload.hash_is_current = false;
-  if (actual != upload.digest) {
+  if (!upload.digest.is_zero() && actual != upload.digest) {
     Error error =
         fail(Errc::kInvalidArgument, "upload " + upload.id + ": content has SHA-256 " +
                                          actual.hex() + ", announced was " + upload.digest.hex() +
                                          "; removed, start again from the beginning");
-    return Outcome{std::move(error), upload.length, true};
+    return Outcome{std::move(error), upload.length, true, {}};
   }
   const auto path = data_path(upload.id);
   const bool is_fresh = limits_.publishes_fresh && limits_.publishes_fresh(upload.owner);
@@ -134,17 +135,43 @@ UploadStore::Outcome UploadStore::publish(Upload& upload, const UniqueFd& file) 
   if (!is_fresh && disk_.sync(file.get()) != 0) {
     Error error = disk_error("cannot fsync", path, errno);
     cut(file, 0, path);
-    return Outcome{std::move(error), 0, false};
+    return Outcome{std::move(error), 0, false, {}};
   }
-  auto adopted =
-      is_fresh ? blobs_.adopt_fresh(path, upload.digest) : blobs_.adopt(path, upload.digest);
+  auto adopted = is_fresh ? blobs_.adopt_fresh(path, actual) : blobs_.adopt(path, actual);
   if (!adopted) {
     // If it was renamed before the error, what `file` is open on is a blob by now.
     const bool is_gone = ::access(path.c_str(), F_OK) != 0;
-    return Outcome{std::move(adopted), upload.offset, is_gone};
+    return Outcome{std::move(adopted), upload.offset, is_gone, actual};
   }
   after_publish.pass();
-  return Outcome{{}, upload.length, true};
+  return Outcome{{}, upload.length, true, actual};
+}
+
+Result<void> UploadStore::rewind(const std::string& id, std::string_view owner,
+                                 std::uint64_t offset, TimePoint now) {
+  std::shared_ptr<Upload> upload;
+  {
+    const std::lock_guard lock(mutex_);
+    upload = claim(id, owner);
+    if (upload == nullptr || upload->expires <= now) return no_such_upload(id);
+    if (upload->is_busy) return fail(Errc::kAborted, "upload " + id + " is being appended to");
+    if (offset > upload->offset) {
+      return fail(Errc::kAborted, "upload " + id + " stands at offset " +
+                                      std::to_string(upload->offset) + ", not yet at " +
+                                      std::to_string(offset));
+    }
+    upload->is_busy = true;
+  }
+  const auto path = data_path(id);
+  // After a restart the length of the file is what has arrived.
+  const bool is_cut = ::truncate(path.c_str(), static_cast<off_t>(offset)) == 0;
+  Result<void> done;
+  if (!is_cut) done = disk_error("cannot cut", path, errno);
+  const std::lock_guard lock(mutex_);
+  upload->hash_is_current = false;
+  upload->offset = offset;
+  upload->is_busy = false;
+  return done;
 }
 
 void UploadStore::renew_info(Upload& upload) const {

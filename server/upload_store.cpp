@@ -89,7 +89,8 @@ Result<UploadStatus> UploadStore::create(std::string_view owner, std::uint64_t l
                                               " bytes, limit is " +
                                               std::to_string(limits_.bytes_max));
   }
-  if (auto present = blobs_.size(digest); present && present.value() == length) {
+  if (auto present = blobs_.size(digest);
+      !digest.is_zero() && present && present.value() == length) {
     const bool may_be_fresh = limits_.publishes_fresh && limits_.publishes_fresh(owner);
     Result<void> safe = may_be_fresh ? Result<void>() : blobs_.make_durable(digest);
     if (safe) safe = blobs_.settle(digest);
@@ -99,6 +100,7 @@ Result<UploadStatus> UploadStore::create(std::string_view owner, std::uint64_t l
     // One in doubt is taken again.
     if (safe.error().code != Errc::kDataLoss) return safe.error();
   }
+  supersede(owner, length, digest, now);
   MH_TRY(const std::shared_ptr<Upload> upload, admit(owner, length, digest, now));
   if (auto made = make_data_file(*upload); !made) {
     forget(upload->id);
@@ -108,6 +110,37 @@ Result<UploadStatus> UploadStore::create(std::string_view owner, std::uint64_t l
   const std::lock_guard lock(mutex_);
   upload->is_busy = false;
   return upload->status();
+}
+
+Result<UploadStatus> UploadStore::resume(std::string_view owner, std::uint64_t length,
+                                         const Digest& digest, TimePoint now) {
+  const std::lock_guard lock(mutex_);
+  std::shared_ptr<Upload> best;
+  for (const auto& [id, upload] : uploads_) {
+    if (upload->is_busy || upload->expires <= now || !upload->is_of(owner, length, digest)) {
+      continue;
+    }
+    if (best == nullptr || upload->offset > best->offset) best = upload;
+  }
+  if (best == nullptr) return fail(Errc::kNotFound, "no unfinished upload of this blob");
+  best->expires = now + limits_.lifetime;
+  return best->status();
+}
+
+void UploadStore::supersede(std::string_view owner, std::uint64_t length, const Digest& digest,
+                            TimePoint now) {
+  std::vector<std::string> superseded;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, upload] : uploads_) {
+      const TimePoint touched = upload->expires - limits_.lifetime;
+      if (upload->is_busy || !upload->is_of(owner, length, digest)) continue;
+      if (touched + limits_.supersede_after > now) continue;
+      upload->is_busy = true;
+      superseded.push_back(id);
+    }
+  }
+  for (const std::string& id : superseded) forget(id);
 }
 
 Result<std::shared_ptr<UploadStore::Upload>> UploadStore::admit(std::string_view owner,
@@ -126,7 +159,7 @@ Result<std::shared_ptr<UploadStore::Upload>> UploadStore::admit(std::string_view
   std::uint32_t count = 0;
   std::uint64_t bytes = length;
   for (const auto& [id, other] : uploads_) {
-    if (other->owner != owner) continue;
+    if (other->owner != owner || other->expires <= now) continue;
     count += 1;
     bytes += other->length;
   }

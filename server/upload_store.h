@@ -15,6 +15,12 @@
 // it
 //    again; when the fsync fails the upload starts again at 0, because what was written before may
 //    be lost by then. A wrong digest removes the upload.
+// 4. A new upload of a blob takes the place of the owner's unfinished ones of the same blob that
+//    nobody touched for supersede_after; resume() goes on with one instead.
+//    *Rationale:* a client that was killed, or that knows no better, begins again; what it left
+//    must not fill its quota for a day. One that a connection still feeds is left alone.
+// 5. rewind() takes bytes back that an unfinished upload has. Bytes that a killed server had not
+//    yet checked against their request's checksum count as sent: the digest finds them out.
 //
 // Threads: every member may be called from any thread (one leaf mutex); appends to one upload are
 // refused while another append to it runs. Members block on the disk.
@@ -44,6 +50,8 @@ struct UploadLimits {
   std::uint64_t bytes_per_owner_max = std::uint64_t{16} << 30;
   // An upload that nobody touched for so long is removed.
   std::chrono::milliseconds lifetime = std::chrono::hours(24);
+  // Untouched for so long, it makes room for a new upload of the same blob by the same owner.
+  std::chrono::milliseconds supersede_after = std::chrono::seconds(60);
   // Owners whose blobs are published as fresh ones (BlobStore): who relies on such a blob makes it
   // durable first. None: nobody's.
   std::function<bool(std::string_view owner)> publishes_fresh;
@@ -57,6 +65,7 @@ struct UploadStatus {
   TimePoint expires{};
   // Whole and published; the id is forgotten.
   bool is_complete = false;
+  // Zero: not announced, and not known before it is complete.
   Digest digest;
 };
 
@@ -67,10 +76,14 @@ class UploadStore {
                                                    UploadLimits limits, TimePoint now,
                                                    Disk& disk = posix_disk());
 
-  // Starts an upload. A blob that is here already is complete at once.
-  // Errors: kResourceExhausted (a limit, or disk full), kInvalidArgument (length 0, an owner's name
-  // with a line break).
+  // Starts an upload; `digest` zero: not announced. A blob that is here already is complete at
+  // once. Errors: kResourceExhausted (a limit, or disk full), kInvalidArgument (length 0, an
+  // owner's name with a line break).
   Result<UploadStatus> create(std::string_view owner, std::uint64_t length, const Digest& digest,
+                              TimePoint now);
+  // The owner's unfinished upload of this blob that is furthest on; touched by it.
+  // Errors: kNotFound (none, or all are being appended to).
+  Result<UploadStatus> resume(std::string_view owner, std::uint64_t length, const Digest& digest,
                               TimePoint now);
   // Errors: kNotFound (no such upload of this owner; expired).
   Result<UploadStatus> find(const std::string& id, std::string_view owner, TimePoint now) const;
@@ -84,6 +97,10 @@ class UploadStore {
   // are whole in the request that creates them; only others are worth a second file.
   // Errors: kNotFound, kAborted (an append is running), kResourceExhausted.
   Result<void> keep(const std::string& id, std::string_view owner, TimePoint now);
+  // Takes back what is beyond `offset`.
+  // Errors: kNotFound, kAborted (an append is running; it does not reach that far), the disk's.
+  Result<void> rewind(const std::string& id, std::string_view owner, std::uint64_t offset,
+                      TimePoint now);
   // Errors: kNotFound, kAborted (an append is running).
   Result<void> remove(const std::string& id, std::string_view owner);
   // Removes what has expired; returns how many.
@@ -98,6 +115,8 @@ class UploadStore {
 
   Result<void> load(TimePoint now);
   Result<void> load_one(const std::filesystem::path& info, TimePoint now);
+  // Removes what a new upload of this blob takes the place of.
+  void supersede(std::string_view owner, std::uint64_t length, const Digest& digest, TimePoint now);
   // A new entry, made busy, if the owner's quota allows it.
   Result<std::shared_ptr<Upload>> admit(std::string_view owner, std::uint64_t length,
                                         const Digest& digest, TimePoint now);

@@ -27,6 +27,9 @@ struct UploadStore::Upload {
 
   UploadStatus status() const { return UploadStatus{id, offset, length, expires, false, digest}; }
   UploadInfo info() const { return UploadInfo{owner, length, digest, expires}; }
+  bool is_of(std::string_view whose, std::uint64_t bytes, const Digest& blob) const {
+    return owner == whose && length == bytes && digest == blob && !blob.is_zero();
+  }
 };
 
 // What became of an appended piece.
@@ -36,6 +39,8 @@ struct UploadStore::Outcome {
   std::uint64_t offset = 0;
   // Published, or of no use any more: to be forgotten.
   bool is_over = false;
+  // Of what was published.
+  Digest digest;
 };
 
 }  // namespace mh::server

@@ -178,6 +178,10 @@ std::string summary_text(const v1::GetJobSummaryResponse& summary) {
           "); counted twice: " + with_commas(summary.samples_doubled()) +
           ", missing: " + with_commas(summary.samples_missing()) +
           (is_exact ? ". Each was counted exactly once.\n" : ". THIS IS NOT EXACT.\n");
+  text += "Computed in vain, because a copy was faster: " + decimal(summary.wasted_gflop(), 1) +
+          " GFLOP, " + decimal(summary.wasted_share() * 100, 1) +
+          " % of all work (backups may waste " + decimal(summary.backup_share_max() * 100, 0) +
+          " % of what is validated).\n";
   return text;
 }
 

@@ -32,6 +32,9 @@ struct Arguments {
   std::string device = "auto";
   std::uint32_t threads = 0;
   std::string cache_bytes = "10GB";
+  std::uint32_t keep_results = 64;
+  std::string keep_bytes = "4GB";
+  std::string keep_for = "7d";
   std::string trainer;
   int nice_increment = 19;
   bool is_idle_class = false;
@@ -76,6 +79,11 @@ Status run_run(const Arguments& arguments) {
   options.device = arguments.device;
   options.threads = arguments.threads;
   MH_TRY(options.cache_bytes_max, parse_byte_size(arguments.cache_bytes));
+  options.undelivered_count_max = arguments.keep_results;
+  MH_TRY(options.undelivered_bytes_max, parse_byte_size(arguments.keep_bytes));
+  MH_TRY(options.undelivered_age_max, parse_duration(arguments.keep_for));
+  if (options.undelivered_bytes_max == 0)
+    return fail(Errc::kInvalidArgument, "--keep-bytes 0: no finished result could be kept");
   MH_TRY(options.trainer, find_trainer(arguments.trainer));
   options.nice_increment = arguments.nice_increment;
   options.is_idle_class = arguments.is_idle_class;
@@ -225,6 +233,15 @@ void add_run_options(CLI::App& run, Arguments& arguments) {
       ->capture_default_str()
       ->check(CLI::Range(0, 4096));
   run.add_option("--cache-bytes", arguments.cache_bytes, "Most that the cache may take of the disk")
+      ->capture_default_str();
+  run.add_option("--keep-results", arguments.keep_results,
+                 "Finished results that wait for the server: with so many no new work is taken")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 64));
+  run.add_option("--keep-bytes", arguments.keep_bytes, "... or with so many bytes of them")
+      ->capture_default_str();
+  run.add_option("--keep-for", arguments.keep_for,
+                 "A finished result that could not be delivered for so long is dropped")
       ->capture_default_str();
   run.add_option("--trainer", arguments.trainer,
                  "The trainer program [MANYHANDS_TRAINER, else manyhands-trainer beside this one]");

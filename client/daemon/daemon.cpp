@@ -8,6 +8,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <csignal>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
@@ -65,9 +66,12 @@ std::uint64_t random_seed() {
   return seed;
 }
 
-HostCoreOptions core_options() {
+HostCoreOptions core_options(const DaemonOptions& given) {
   HostCoreOptions options;
   options.seed = random_seed();
+  options.undelivered_count_max = given.undelivered_count_max;
+  options.undelivered_bytes_max = given.undelivered_bytes_max;
+  options.undelivered_age_max = given.undelivered_age_max;
   return options;
 }
 
@@ -151,7 +155,7 @@ Daemon::Daemon(const DaemonOptions& options, const ClientState& state, const net
       folders_{options.folder.cache(), options.folder.work()},
       trainer_command_(trainer_command(options)),
       state_(state),
-      core_(core_options()),
+      core_(core_options(options)),
       cache_(options.folder.cache(), options.cache_bytes_max),
       records_(options.folder.work(), state.host),
       poll_client_(io_.get_executor(), server, client_options(state)),
@@ -245,6 +249,14 @@ void Daemon::act(const StartUpload& action) { asio::co_spawn(io_, upload(action)
 asio::awaitable<void> Daemon::upload(StartUpload action) {
   before_delivery.pass();
   auto path = records_.update_path(action.result);
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) {
+    // Not from within perform(): the core is told when its present actions are all carried out.
+    co_await asio::post(io_, asio::use_awaitable);
+    perform(core_.upload_failed(now(), action.result,
+                                fail(Errc::kDataLoss, path.string() + " is not there any more")));
+    co_return;
+  }
   auto report = co_await upload_client_.upload(std::move(path), action.digest);
   after_delivery.pass();
   if (report.has_value()) {

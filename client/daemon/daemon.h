@@ -5,6 +5,7 @@
 //   events (replies, trainer, verbs, timer) ─▶ HostCore ─▶ actions ─▶ perform()
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -26,6 +27,11 @@ struct DaemonOptions {
   int nice_increment = 19;
   /// Run the trainer only when nothing else wants the CPU.
   bool is_idle_class = false;
+  /// Finished results kept while the server cannot be reached: how many, how many bytes of updates,
+  /// and for how long.
+  std::uint32_t undelivered_count_max = 64;
+  std::uint64_t undelivered_bytes_max = 4'000'000'000;
+  std::chrono::milliseconds undelivered_age_max = std::chrono::hours(7 * 24);
 };
 
 /// Runs until the volunteer stops it (SIGTERM, SIGINT, `finish`, `detach`). Requires: the folder's

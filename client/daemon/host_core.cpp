@@ -37,16 +37,7 @@ void HostCore::log(Severity severity, std::string text) {
 Actions HostCore::start(TimePoint now, std::vector<Report> recovered, bool is_paused) {
   is_paused_ = is_paused;
   if (is_paused) log(Severity::kInfo, "paused by the volunteer; 'manyhands-client resume' goes on");
-  for (Report& report : recovered) {
-    Work work;
-    work.assignment.result = report.result;
-    work.state = report.update_bytes > 0 ? WorkState::kUploading : WorkState::kReporting;
-    log(Severity::kInfo,
-        "result " + to_string(report.result) + " was finished in an earlier run: delivering it");
-    work.report = std::move(report);
-    order_.push_back(work.report.result);
-    work_.emplace(work.report.result, std::move(work));
-  }
+  recover(now, std::move(recovered));
   return settle(now);
 }
 
@@ -84,9 +75,11 @@ Actions HostCore::exchange_failed(TimePoint now, Channel channel, const Error& e
     server_failed(now, error);
     // A report that the server cannot even read must not block the others for ever.
     if (error.code == Errc::kInvalidArgument) end_exchange(now, exchange);
-  } else {
-    sweep_is_due_ = true;
   }
+  // What the call should have brought is still to be heard.
+  if (channel == Channel::kPoll && (exchange.is_cancelled || !exchange.asked_for_work))
+    sweep_is_due_ = true;
+  description_is_due_ = description_is_due_ || exchange.had_description;
   for (const ResultId result : exchange.reported) {
     if (const auto found = work_.find(result); found != work_.end()) found->second.was_sent = false;
   }
@@ -117,6 +110,7 @@ void HostCore::end_exchange(TimePoint now, ExchangeState& exchange) {
 void HostCore::server_answered() {
   if (is_server_away_) log(Severity::kInfo, "server is back");
   is_server_away_ = false;
+  has_answered_ = true;
   is_refused_ = false;
   server_problem_.clear();
   server_backoff_.reset();
@@ -262,8 +256,10 @@ void HostCore::return_uncomputed(const std::string& why) {
 Actions HostCore::settle(TimePoint now) {
   wake_at_.reset();
   if (mode_ != Mode::kExited) {
+    drop_stale(now);
     advance_trainer(now);
     advance_work(now);
+    advance_uploads(now);
     advance_report(now);
     advance_poll(now);
     advance_exit(now);
@@ -276,6 +272,13 @@ bool HostCore::is_due(TimePoint now, TimePoint at) {
   if (now >= at) return true;
   wake_at_ = wake_at_ ? std::min(*wake_at_, at) : at;
   return false;
+}
+
+// Full jitter; never at once.
+milliseconds HostCore::transfer_wait(std::uint32_t failure_count) {
+  const auto ceiling = net::backoff_ceiling(options_.transfer_backoff, failure_count).count();
+  return milliseconds(
+      1 + static_cast<std::int64_t>(random_.below(static_cast<std::uint64_t>(ceiling))));
 }
 
 bool HostCore::accepts_work() const { return mode_ == Mode::kRunning && !is_paused_; }
@@ -322,11 +325,14 @@ void HostCore::start_exchange(Channel channel, ExchangeCall call) {
   ExchangeState& exchange = channel == Channel::kPoll ? poll_ : report_;
   exchange.is_under_way = true;
   exchange.asked_for_work = call.wanted > 0;
+  exchange.had_description = call.with_description;
   actions_.push_back(StartExchange{channel, std::move(call)});
 }
 
 void HostCore::advance_report(TimePoint now) {
   if (report_.is_under_way) return;
+  // A poll asks already whether the server is back.
+  if (is_server_away_ && poll_.is_under_way && !poll_.asked_for_work) return;
   ExchangeCall call;
   for (const ResultId result : order_) {
     Work& work = work_.at(result);
@@ -341,13 +347,28 @@ void HostCore::advance_report(TimePoint now) {
   start_exchange(Channel::kReport, std::move(call));
 }
 
+// A call that the server answers at once, if there is anything to hear.
+void HostCore::ask_whether_it_is_back(TimePoint now) {
+  const bool wants_to_know =
+      sweep_is_due_ || !work_.empty() || (accepts_work() && trainer_state_ == TrainerState::kReady);
+  if (report_.is_under_way || mode_ == Mode::kStopping || !wants_to_know) return;
+  if (!is_due(now, server_retry_at_)) return;
+  sweep_is_due_ = false;
+  ExchangeCall call;
+  call.held = held_except({});
+  call.holdings = holdings();
+  call.with_description = std::exchange(description_is_due_, false);
+  start_exchange(Channel::kPoll, std::move(call));
+}
+
 void HostCore::advance_poll(TimePoint now) {
   if (poll_.is_under_way || (poll_.waits_for_report && report_.is_under_way)) return;
   poll_.waits_for_report = false;
+  if (is_server_away_) return ask_whether_it_is_back(now);
   const std::uint32_t uncomputed = uncomputed_count();
   ExchangeCall call;
   if (accepts_work() && trainer_state_ == TrainerState::kReady &&
-      uncomputed < options_.queue_length &&
+      uncomputed < options_.queue_length && !has_too_much_undelivered() &&
       is_due(now, std::max({poll_.next_at, server_retry_at_, ask_not_before_}))) {
     call.wanted = options_.queue_length - uncomputed;
     call.wait = options_.poll_wait;

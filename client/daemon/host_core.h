@@ -15,12 +15,19 @@
 //  4. A finished result is recorded before it is uploaded and forgotten only on a verdict.
 //     *Rationale:* kill -9 of the client loses no finished work.
 //  5. A server that is away is told once, asked again after a full-jitter back-off, and told once
-//     when it is back. Computing goes on meanwhile.
+//     when it is back. One call at a time asks; transfers wait for its answer. Computing goes on
+//     meanwhile. *Rationale:* what has piled up in a day must not be tried all at once, again and
+//     again; and the first answer says which of it nobody needs any more.
 //  6. A trainer that ends takes nothing with it: its workunits are given to the next one; a
 //     workunit during which two trainers ended is reported as failed. Restarts back off.
 //  7. Paused: computing stops, uncomputed leases go back, finished results are still delivered.
 //     Finishing: nothing new is taken, what is held is finished. Stopping: as paused, then exit,
 //     at the latest after `stop_limit`.
+//  8. No number of failed tries gives a finished result up, only its age (`undelivered_age_max`),
+//     the server's word, or damage on this disk. Uploads that fail wait with full jitter, at most
+//     two are tried at a time. While `undelivered_count_max` results or `undelivered_bytes_max`
+//     bytes wait, no new work is asked for. *Rationale:* a laptop that was a day without network
+//     delivers what it has, and a server that takes nothing does not fill the volunteer's disk.
 // Threads: one strand.
 #pragma once
 
@@ -39,14 +46,22 @@ namespace mh::client {
 struct HostCoreOptions {
   std::uint32_t queue_length = 2;
   std::chrono::milliseconds poll_wait = std::chrono::seconds(25);
-  /// A result whose upload, download or computation failed so often is given up.
+  /// A workunit is given up when an input cannot be had, a report gets no verdict, or its update is
+  /// found damaged so often.
   std::uint32_t attempt_count_max = 5;
+  /// Finished results that wait for the server's verdict; see rule 8.
+  std::uint32_t undelivered_count_max = 64;
+  std::uint64_t undelivered_bytes_max = 4'000'000'000;
+  std::chrono::milliseconds undelivered_age_max = std::chrono::hours(7 * 24);
+  std::uint32_t uploads_at_once = 2;
   std::uint32_t trainer_end_count_max = 2;
   std::size_t parameters_kept = 4;
   std::chrono::milliseconds stop_limit = std::chrono::seconds(3);
   /// While the server refuses this host (unknown secret, other version).
   std::chrono::milliseconds refused_wait = std::chrono::minutes(5);
   net::BackoffOptions backoff;
+  /// Between tries to upload or download one thing.
+  net::BackoffOptions transfer_backoff = {std::chrono::milliseconds(500), std::chrono::minutes(5)};
   net::BackoffOptions trainer_backoff = {std::chrono::milliseconds(500), std::chrono::minutes(5)};
   /// For jitter.
   std::uint64_t seed = 0;
@@ -75,6 +90,9 @@ struct HostStatus {
   std::uint64_t rejected_count = 0;
   std::uint64_t failed_count = 0;
   double credit = 0;
+  /// Finished results that the server has not judged yet, and the bytes of their updates.
+  std::uint64_t undelivered_count = 0;
+  std::uint64_t undelivered_bytes = 0;
   struct Work {
     ResultId result;
     JobId job;
@@ -143,16 +161,22 @@ class HostCore {
     std::vector<std::pair<Digest, BlobKind>> inputs;
     bool has_all_inputs = false;
     std::uint32_t attempt_count = 0;
+    std::uint32_t upload_failure_count = 0;
     std::uint32_t trainer_end_count = 0;
     /// Not before; for uploads that failed.
     TimePoint retry_at{};
     bool is_under_way = false;  // its upload
     bool was_sent = false;      // its report is in the call on its way
     std::uint64_t samples_done = 0;
+
+    bool is_undelivered() const {
+      return state >= WorkState::kUploading && report.outcome == Outcome::kSuccess;
+    }
   };
   struct Fetch {
     BlobKind kind = BlobKind::kChunk;
     std::uint32_t attempt_count = 0;
+    std::uint32_t failure_count = 0;
     bool is_under_way = false;
     TimePoint retry_at{};
   };
@@ -160,6 +184,7 @@ class HostCore {
     bool is_under_way = false;
     bool is_cancelled = false;
     bool asked_for_work = false;
+    bool had_description = false;
     bool waits_for_report = false;
     TimePoint next_at{};
     std::vector<ResultId> reported;
@@ -173,6 +198,7 @@ class HostCore {
   void advance_trainer(TimePoint now);
   void advance_report(TimePoint now);
   void advance_poll(TimePoint now);
+  void ask_whether_it_is_back(TimePoint now);
   void advance_exit(TimePoint now);
   void start_exchange(Channel channel, ExchangeCall call);
   void end_exchange(TimePoint now, ExchangeState& exchange);
@@ -186,7 +212,15 @@ class HostCore {
   std::vector<ResultId> held_except(const std::vector<ResultId>& reported) const;
   std::vector<DatasetHolding> holdings() const;
   std::chrono::milliseconds shortest_lease() const;
+  std::chrono::milliseconds transfer_wait(std::uint32_t failure_count);
   void log(Severity severity, std::string text);
+  // host_delivery.cpp: finished results, however long the server is away.
+  void recover(TimePoint now, std::vector<Report> recovered);
+  void drop_stale(TimePoint now);
+  void advance_uploads(TimePoint now);
+  bool has_too_much_undelivered() const;
+  std::uint64_t undelivered_count() const;
+  std::uint64_t undelivered_bytes() const;
   // host_work.cpp: the life of a workunit.
   void take(const Assignment& assignment);
   void advance_work(TimePoint now);
@@ -229,6 +263,8 @@ class HostCore {
   net::Backoff server_backoff_;
   net::Backoff failure_backoff_;
   bool is_server_away_ = false;
+  /// The server has answered in this run.
+  bool has_answered_ = false;
   bool is_refused_ = false;
   TimePoint server_retry_at_{};
   TimePoint ask_not_before_{};

@@ -31,6 +31,8 @@ HostStatus HostCore::status() const {
   status.rejected_count = rejected_count_;
   status.failed_count = failed_count_;
   status.credit = credit_;
+  status.undelivered_count = undelivered_count();
+  status.undelivered_bytes = undelivered_bytes();
   return status;
 }
 
@@ -57,6 +59,9 @@ std::string HostCore::describe() const {
   if (!server.empty()) return server;
   if (!trainer_problem_.empty()) return trainer_problem_ + "; it is started again";
   if (trainer_state_ != TrainerState::kReady) return "the trainer is starting";
+  if (has_too_much_undelivered())
+    return "no new work while " + std::to_string(undelivered_count()) +
+           " finished results wait to be delivered";
   if (other != nullptr)
     return std::string(work_state_name(other->state)) + " result " +
            to_string(other->assignment.result);

@@ -52,6 +52,9 @@ struct Report {
   std::uint64_t correct_count = 0;
   std::uint64_t compute_ms = 0;
   std::string error;
+  /// When it was computed, by this computer's clock. Stays here: it decides how long an undelivered
+  /// result is kept, nothing else.
+  TimePoint finished{};
 };
 
 enum class VerdictKind { kValid, kRejected, kTooLate, kUnknown, kNoted };

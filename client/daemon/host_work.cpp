@@ -67,7 +67,7 @@ void HostCore::take(const Assignment& assignment) {
   if (!accepts_work())
     return give_up(work, Outcome::kReturned,
                    is_paused_ ? "the client is paused" : "the client takes no new work");
-  if (work_.size() > kWorkCountMax)
+  if (uncomputed_count() > kWorkCountMax)
     return give_up(work, Outcome::kReturned, "more workunits than were asked for");
   find_inputs(work);
   note_parameters(assignment.parameters_digest);
@@ -114,11 +114,6 @@ void HostCore::advance_work(TimePoint now) {
       for (const auto& [digest, kind] : work.inputs) inputs.push_back(digest);
       actions_.push_back(SendCompute{work.assignment, std::move(inputs)});
     }
-    if (work.state == WorkState::kUploading && !work.is_under_way &&
-        is_due(now, std::max(work.retry_at, server_retry_at_))) {
-      work.is_under_way = true;
-      actions_.push_back(StartUpload{result, work.report.update_digest});
-    }
   }
   std::erase_if(fetches_, [this](const auto& item) {
     return !item.second.is_under_way && !is_needed(item.first);
@@ -134,7 +129,7 @@ void HostCore::advance_inputs(TimePoint now, Work& work) {
     is_complete = false;
     Fetch& fetch = fetches_[digest];
     fetch.kind = kind;
-    if (fetch.is_under_way || !is_due(now, std::max(fetch.retry_at, server_retry_at_))) continue;
+    if (fetch.is_under_way || is_server_away_ || !is_due(now, fetch.retry_at)) continue;
     fetch.is_under_way = true;
     actions_.push_back(StartDownload{digest, kind});
   }
@@ -156,11 +151,8 @@ Actions HostCore::download_failed(TimePoint now, const Digest& digest, const Err
   if (found == fetches_.end() || mode_ == Mode::kExited) return settle(now);
   Fetch& fetch = found->second;
   fetch.is_under_way = false;
-  if (is_passing(error.code)) {
-    server_failed(now, error);
-    return settle(now);
-  }
-  fetch.retry_at = now + milliseconds(500) * (1 << std::min(fetch.attempt_count, 6u));
+  fetch.retry_at = now + transfer_wait(++fetch.failure_count);
+  if (is_passing(error.code)) return settle(now);
   const bool is_final = error.code == Errc::kNotFound || error.code == Errc::kResourceExhausted;
   if (!is_final && ++fetch.attempt_count < options_.attempt_count_max) return settle(now);
   const std::string problem = std::string(blob_name(fetch.kind)) + " " + short_name(digest) +
@@ -248,7 +240,8 @@ Actions HostCore::trainer_done(TimePoint now, const TrainerDone& done) {
                  .loss_sum = done.loss_sum,
                  .correct_count = done.correct_count,
                  .compute_ms = done.compute_ms,
-                 .error = {}};
+                 .error = {},
+                 .finished = now};
   work.state = is_gradient ? WorkState::kUploading : WorkState::kReporting;
   work.attempt_count = 0;
   actions_.push_back(KeepRecord{work.report});
@@ -263,36 +256,6 @@ Actions HostCore::trainer_failed(TimePoint now, ResultId result, std::string err
   found->second.state = WorkState::kReady;  // It is no longer with the trainer.
   give_up(found->second, Outcome::kFailed, std::move(error));
   ask_not_before_ = now + failure_backoff_.next();
-  return settle(now);
-}
-
-Actions HostCore::upload_done(TimePoint now, ResultId result) {
-  server_answered();
-  if (const auto found = work_.find(result);
-      found != work_.end() && found->second.state == WorkState::kUploading) {
-    found->second.is_under_way = false;
-    found->second.attempt_count = 0;
-    found->second.retry_at = TimePoint{};
-    found->second.state = WorkState::kReporting;
-  }
-  return settle(now);
-}
-
-Actions HostCore::upload_failed(TimePoint now, ResultId result, const Error& error) {
-  const auto found = work_.find(result);
-  if (found == work_.end() || found->second.state != WorkState::kUploading) return settle(now);
-  Work& work = found->second;
-  work.is_under_way = false;
-  if (is_passing(error.code) || error.code == Errc::kUnauthenticated) {
-    server_failed(now, error);
-    return settle(now);
-  }
-  work.retry_at = now + milliseconds(500) * (1 << std::min(work.attempt_count, 6u));
-  if (++work.attempt_count < options_.attempt_count_max) return settle(now);
-  log(Severity::kWarning,
-      "the update of result " + to_string(result) + " cannot be uploaded: " + error.message);
-  ++failed_count_;
-  give_up(work, Outcome::kFailed, "its update cannot be uploaded: " + error.message);
   return settle(now);
 }
 

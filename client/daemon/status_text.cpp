@@ -53,6 +53,8 @@ Json status_json(const HostStatus& status) {
           {"rejected_count", status.rejected_count},
           {"failed_count", status.failed_count},
           {"credit_gflop", status.credit},
+          {"undelivered_count", status.undelivered_count},
+          {"undelivered_bytes", status.undelivered_bytes},
           {"work", std::move(work)}};
 }
 
@@ -78,6 +80,10 @@ std::string status_text(const Json& status) {
                               text_of(status, "rejected_count") + " rejected, " +
                               text_of(status, "failed_count") + " failed since the start; credit " +
                               credit + " GFLOP");
+  if (const std::uint64_t count = number_of(status, "undelivered_count"); count > 0)
+    text += line("waiting", std::to_string(count) + " finished results (" +
+                                format_byte_size(number_of(status, "undelivered_bytes")) +
+                                ") to be delivered");
   text += line("cache", format_byte_size(number_of(status, "cache_bytes")) + " of at most " +
                             format_byte_size(number_of(status, "cache_bytes_max")));
   text +=

@@ -19,6 +19,8 @@ using Json = nlohmann::json;
 namespace fs = std::filesystem;
 
 constexpr std::uint64_t kRecordBytesMax = 64 * 1024;
+// Beyond it (the year 5138) it is no time; keeps sums of times far from overflow.
+constexpr std::uint64_t kFinishedMsMax = 100'000'000'000'000;
 
 KillPoint before_write("record.before_write");
 KillPoint before_rename("record.before_rename");
@@ -36,7 +38,8 @@ Status WorkRecords::keep(const Report& report) {
                        {"update_bytes", report.update_bytes},
                        {"loss_sum", report.loss_sum},
                        {"correct_count", report.correct_count},
-                       {"compute_ms", report.compute_ms}};
+                       {"compute_ms", report.compute_ms},
+                       {"finished_ms", to_unix_ms(report.finished)}};
   const fs::path path = record_path(report.result);
   const fs::path part = path.string() + ".part";
   UniqueFd file(::open(part.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
@@ -79,6 +82,8 @@ Result<Report> WorkRecords::read(const fs::path& path) const {
                                                    : std::numeric_limits<double>::quiet_NaN();
   report.correct_count = number("correct_count");
   report.compute_ms = number("compute_ms");
+  report.finished = from_unix_ms(
+      static_cast<std::int64_t>(std::min<std::uint64_t>(number("finished_ms"), kFinishedMsMax)));
   std::error_code error;
   if (report.update_bytes > 0 &&
       fs::file_size(update_path(report.result), error) != report.update_bytes)

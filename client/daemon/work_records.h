@@ -1,7 +1,8 @@
 // Finished results on disk, so that a client that is killed still delivers them: one small JSON
 // file a result beside the update it names. Written whole or not at all; not fsynced: it must
 // outlive the process, not the power. Errors are told and the work goes on: a lost record costs
-// one workunit. Threads: one.
+// one workunit. How many are kept, and for how long, is the host core's business (rule 8 there).
+// Threads: one.
 #pragma once
 
 #include <filesystem>

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "proto/base/file.h"
@@ -116,6 +117,8 @@ struct Download {
   Digest digest;
   DownloadOptions options;
   TransferReport report;
+  // Ask every cache on the way for what the server itself has: something gave wrong bytes.
+  bool past_caches = false;
 };
 
 using Impl = HttpClient::Impl;
@@ -164,7 +167,12 @@ asio::awaitable<Status> download_rest(Impl& client, PartFile& part, Download& do
   HttpRequest request;
   request.method = "GET";
   request.target = blob_target(download.digest);
-  if (part.bytes() > 0) request.headers.add("Range", "bytes=" + std::to_string(part.bytes()) + "-");
+  if (part.bytes() > 0) {
+    request.headers.add("Range", "bytes=" + std::to_string(part.bytes()) + "-");
+    // What has another tag is another blob (a proxy's page, a mirror's mistake): then all of it.
+    request.headers.add("If-Range", "\"" + download.digest.hex() + "\"");
+  }
+  if (download.past_caches) request.headers.add("Cache-Control", "no-cache");
   BodySource nothing;
   auto head = co_await client.begin(std::move(request), std::move(nothing), RequestDeadlines());
   if (!head.has_value()) co_return head.error();
@@ -224,11 +232,12 @@ asio::awaitable<Result<TransferReport>> HttpClient::download(Digest digest, fs::
   Download download;
   download.digest = digest;
   download.options = std::move(options);
-  // Bytes of an earlier try may be damaged: then once more from the start.
+  // Bytes of an earlier try, or of a cache on the way, may be damaged: then once more from the
+  // start, past the caches.
   for (int attempt = 0; attempt < 2; ++attempt) {
     auto part = PartFile::open(part_path);
     if (!part.has_value()) co_return part.error();
-    const std::uint64_t bytes_before = part->bytes();
+    download.past_caches = attempt > 0;
     const Status status = co_await download_whole(*impl, *part, download);
     if (!status.has_value()) co_return impl->explain(started, status.error());
     if (part->finish() == digest) {
@@ -238,7 +247,6 @@ asio::awaitable<Result<TransferReport>> HttpClient::download(Digest digest, fs::
       co_return download.report;
     }
     part->discard();
-    if (bytes_before == 0) break;
   }
   co_return fail(Errc::kDataLoss,
                  "download of " + digest.hex() + ": the bytes that came have another SHA-256");
@@ -250,18 +258,23 @@ asio::awaitable<Result<std::string>> HttpClient::fetch(Digest digest, std::uint6
   const auto turn = co_await impl->take_turn();
   if (impl->generation != started) co_return impl->explain(started, Error());
   Patience patience = patience_for(impl->options, digest);
+  bool past_caches = false;
   while (true) {
     HttpRequest request;
     request.method = "GET";
     request.target = blob_target(digest);
+    if (past_caches) request.headers.add("Cache-Control", "no-cache");
     auto response =
         co_await impl->exchange(std::move(request), BodySource(), RequestDeadlines(), bytes_max);
     if (response.has_value()) {
       const bool is_blob = response->status == 200;
       if (is_blob && sha256(response->body) == digest) co_return std::move(response->body);
-      if (is_blob && !response->headers.find("Content-Type").value_or("").starts_with("text/html"))
+      if (is_blob &&
+          !response->headers.find("Content-Type").value_or("").starts_with("text/html")) {
+        if (!std::exchange(past_caches, true)) continue;
         co_return fail(Errc::kDataLoss,
                        "blob " + digest.hex() + ": the bytes that came have another SHA-256");
+      }
       response = error_of_reply(*response, "blob " + digest.hex());
     }
     if (!is_transient(response.error()) || !patience.has_more())

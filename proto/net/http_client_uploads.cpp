@@ -90,7 +90,10 @@ asio::awaitable<Result<UploadPlace>> create_upload(Impl& client, const UploadCon
                                                    bool with_body) {
   HttpRequest request = tus_request("POST", "/upload");
   request.headers.add("Upload-Length", std::to_string(content.source.bytes));
-  request.headers.add("Upload-Metadata", "sha256 " + to_base64(as_bytes(content.digest.hex())));
+  std::string metadata = "sha256 " + to_base64(as_bytes(content.digest.hex()));
+  // What an earlier run of this program sent of it is not sent again.
+  if (!with_body) metadata += ",resume MQ==";
+  request.headers.add("Upload-Metadata", std::move(metadata));
   BodySource body;
   if (with_body) {
     request.headers.add("Content-Type", "application/offset+octet-stream");
@@ -113,6 +116,8 @@ struct UploadProgress {
   std::optional<UploadPlace> place;
   // False after a cut: the server must be asked.
   bool is_place_known = false;
+  // A request was cut: from here on what has arrived of it is asked for, not sent again.
+  bool was_cut = false;
   TransferReport report;
 };
 
@@ -121,7 +126,7 @@ struct UploadProgress {
 asio::awaitable<Result<bool>> advance_upload(Impl& client, const UploadContent& content,
                                              UploadProgress& upload) {
   const std::uint64_t total = content.source.bytes;
-  const bool in_one = total <= client.options.single_request_bytes_max;
+  const bool in_one = total <= client.options.single_request_bytes_max && !upload.was_cut;
   const bool is_question = upload.place && !upload.is_place_known;
   const bool is_bare_creation = !upload.place && !in_one;
   const std::uint64_t before = upload.place ? upload.place->offset : 0;
@@ -165,6 +170,7 @@ asio::awaitable<Result<TransferReport>> upload_whole(Impl& client, UploadContent
     const bool goes_on = is_dropped || is_transient(error) || error.code == Errc::kAborted;
     if (!goes_on || !patience.has_more()) co_return error;
     upload.is_place_known = false;
+    upload.was_cut = true;
     co_await patience.wait();
   }
   if (content.progress) content.progress(total, total);

@@ -145,16 +145,25 @@ struct UploadState {
   TimePoint expires{};
   /// Whole, verified and published.
   bool is_complete = false;
+  /// As announced; of a complete one as it is. Zero: not known yet.
+  Digest digest;
 };
 
 /// Where uploads go. Threads: called on the pool, several at a time, never two of one upload.
 class UploadSink {
  public:
   virtual ~UploadSink() = default;
-  /// Starts an upload of `length` bytes whose SHA-256 is announced. A blob that is here already may
-  /// be complete at once. Errors: kResourceExhausted (quota, disk), kInvalidArgument.
+  /// Starts an upload of `length` bytes whose SHA-256 is announced (zero: it is not, and the blob
+  /// gets the name that its bytes have). A blob that is here already may be complete at once.
+  /// Errors: kResourceExhausted (quota, disk), kInvalidArgument.
   virtual Result<UploadState> create(const std::string& owner, std::uint64_t length,
                                      const Digest& digest) = 0;
+  /// An unfinished upload of the same blob by the same owner, to be gone on with where it stands.
+  /// Errors: kNotFound (there is none: create() one).
+  virtual Result<UploadState> resume(const std::string& /*owner*/, std::uint64_t /*length*/,
+                                     const Digest& /*digest*/) {
+    return fail(Errc::kNotFound, "uploads are not resumed here");
+  }
   /// Errors: kNotFound (unknown, expired, or of another owner).
   virtual Result<UploadState> find(const std::string& owner, const std::string& id) = 0;
   /// Appends a piece at exactly `offset`; the last piece verifies the digest and publishes.
@@ -165,6 +174,10 @@ class UploadSink {
   /// The request has ended and the upload has not: from here on it must survive a restart. Until
   /// then a sink may keep it in memory only. Errors: kNotFound, kAborted, kResourceExhausted.
   virtual Status keep(const std::string& /*owner*/, const std::string& /*id*/) { return {}; }
+  /// Takes back everything beyond `offset`: bytes that were sent with a wrong checksum, or whose
+  /// checksum cannot be told because the rest did not come. Errors: kNotFound, kAborted (the upload
+  /// does not reach that far, or an append is running), and those of the disk.
+  virtual Status rewind(const std::string& owner, const std::string& id, std::uint64_t offset) = 0;
   /// Errors: kNotFound.
   virtual Status remove(const std::string& owner, const std::string& id) = 0;
 };

@@ -15,6 +15,7 @@
 #include "proto/net/http_head.h"
 #include "proto/net/http_server_impl.h"
 #include "proto/net/http_stream.h"
+#include "proto/net/upload_headers.h"
 
 namespace mh::net {
 
@@ -92,12 +93,15 @@ class Session : public std::enable_shared_from_this<Session> {
   asio::awaitable<void> serve_upload();
   asio::awaitable<void> create_upload(std::string owner);
   asio::awaitable<void> create_upload_locked(std::string owner, std::uint64_t length,
-                                             Digest digest);
+                                             UploadAnnouncement announced);
+  asio::awaitable<Result<UploadState>> find_or_create(std::string owner, std::uint64_t length,
+                                                      UploadAnnouncement announced);
   asio::awaitable<Status> keep_upload(std::string owner, std::string id);
   asio::awaitable<void> describe_upload(std::string owner, std::string id);
   asio::awaitable<void> append_upload(std::string owner, std::string id);
   asio::awaitable<void> remove_upload(std::string owner, std::string id);
   asio::awaitable<Result<UploadState>> receive(std::string owner, UploadState state);
+  asio::awaitable<Result<UploadState>> receive_pieces(std::string owner, UploadState state);
   asio::awaitable<Result<UploadState>> receive_piece(std::string owner, UploadState state,
                                                      std::shared_ptr<char[]> piece);
   asio::awaitable<bool> lock_upload(std::string key);
@@ -120,6 +124,8 @@ class Session : public std::enable_shared_from_this<Session> {
   bool is_aborted_ = false;
   bool is_receiving_ = false;
   bool is_interrupted_ = false;
+  /// Of the body that is being received, if its head announced one.
+  std::optional<UploadChecksum> checksum_;
   std::size_t request_count_ = 0;
   std::uint64_t bytes_received_told_ = 0;
   std::uint64_t bytes_sent_told_ = 0;

@@ -1,5 +1,6 @@
-// tus 1.0 (tus.io) with creation, creation-with-upload, expiration and termination. The digest is
-// announced at creation: "Upload-Metadata: sha256 BASE64(hex digest)". See http_session.h.
+// tus 1.0 (tus.io) with creation, creation-with-upload, expiration, termination and checksum. The
+// digest is announced at creation (upload_headers.h); what is announced is checked before the blob
+// appears, whatever checksums came with the pieces. See http_session.h.
 #include <algorithm>
 #include <span>
 
@@ -12,6 +13,8 @@ namespace mh::net {
 namespace {
 
 constexpr std::string_view kVersion = "1.0.0";
+constexpr std::string_view kExtensions =
+    "creation,creation-with-upload,expiration,termination,checksum";
 constexpr std::string_view kUploadType = "application/offset+octet-stream";
 // What a client that was refused for the moment should wait.
 constexpr auto kRetryAfter = std::chrono::seconds(10);
@@ -42,19 +45,8 @@ void add_state(HttpResponse& response, const UploadState& state) {
   response.headers.add("Upload-Offset", std::to_string(state.offset));
   if (!state.is_complete && state.expires != TimePoint{})
     response.headers.add("Upload-Expires", http_date(to_unix_ms(state.expires) / 1000));
-}
-
-// The digest in "sha256 BASE64,filename BASE64".
-Result<Digest> announced_digest(const Headers& headers) {
-  for (const std::string_view item : split_list(headers.find("Upload-Metadata").value_or(""))) {
-    const std::size_t blank = item.find(' ');
-    if (item.substr(0, blank) != "sha256" || blank == std::string_view::npos) continue;
-    const auto text = from_base64(trim(item.substr(blank)));
-    if (text.has_value()) return Digest::from_hex(as_text(*text));
-  }
-  return fail(Errc::kInvalidArgument,
-              "Upload-Metadata must name the blob: 'sha256 ' and the base64 of its SHA-256 in 64 "
-              "lower-case hex digits");
+  if (state.is_complete && !state.digest.is_zero())
+    response.headers.add("Content-Location", "/blob/sha256/" + state.digest.hex());
 }
 
 bool is_upload_id(std::string_view id) {
@@ -75,7 +67,8 @@ asio::awaitable<void> Session::serve_upload() {
   if (method == "OPTIONS") {
     HttpResponse offer = tus_response(204);
     offer.headers.add("Tus-Version", std::string(kVersion));
-    offer.headers.add("Tus-Extension", "creation,creation-with-upload,expiration,termination");
+    offer.headers.add("Tus-Extension", std::string(kExtensions));
+    offer.headers.add("Tus-Checksum-Algorithm", std::string(UploadChecksum::kAlgorithms));
     offer.headers.add("Tus-Max-Size", std::to_string(server_->options.upload_bytes_max));
     co_await respond(std::move(offer));
     co_return;
@@ -140,15 +133,18 @@ asio::awaitable<void> Session::create_upload(std::string owner) {
   HttpResponse refusal;
   const Headers& headers = head_.request.headers;
   const auto length = parse_decimal(headers.find("Upload-Length").value_or(""));
-  const auto digest = announced_digest(headers);
+  const auto announced = parse_upload_metadata(headers);
+  auto checksum = UploadChecksum::parse(headers);
   const std::uint64_t limit = server_->options.upload_bytes_max;
   if (!length || headers.count("Upload-Length") != 1) {
     refusal = tus_response(400, "Upload-Length must be the number of bytes of the blob");
   } else if (*length > limit) {
     refusal = tus_response(413, "the upload has " + std::to_string(*length) +
                                     " bytes, the limit is " + std::to_string(limit));
-  } else if (!digest.has_value()) {
-    refusal = tus_response(400, digest.error().message);
+  } else if (!announced.has_value()) {
+    refusal = tus_response(400, announced.error().message);
+  } else if (!checksum.has_value()) {
+    refusal = tus_response(400, checksum.error().message);
   } else if (head_.framing.is_chunked) {
     refusal = tus_response(411, "uploads need a Content-Length");
   } else if (body_left_ > *length) {
@@ -156,19 +152,32 @@ asio::awaitable<void> Session::create_upload(std::string owner) {
   } else if (body_left_ > 0 && headers.find("Content-Type").value_or("") != kUploadType) {
     refusal = tus_response(415, "the Content-Type of an upload is " + std::string(kUploadType));
   } else {
-    co_await create_upload_locked(std::move(owner), *length, *digest);
+    checksum_ = *std::move(checksum);
+    co_await create_upload_locked(std::move(owner), *length, *announced);
     co_return;
   }
   co_await respond(std::move(refusal));
 }
 
-asio::awaitable<void> Session::create_upload_locked(std::string owner, std::uint64_t length,
-                                                    Digest digest) {
-  HttpResponse response;
-  auto create = [sink = server_->uploads, owner, length, digest] {
-    return sink->create(owner, length, digest);
+asio::awaitable<Result<UploadState>> Session::find_or_create(std::string owner,
+                                                             std::uint64_t length,
+                                                             UploadAnnouncement announced) {
+  // A body that comes along begins at byte 0, so there is nothing to go on with.
+  const bool may_resume = announced.may_resume && !announced.digest.is_zero() && body_left_ == 0;
+  auto find_or_create = [sink = server_->uploads, owner, length, announced, may_resume] {
+    if (may_resume) {
+      auto found = sink->resume(owner, length, announced.digest);
+      if (found.has_value() || found.error().code != Errc::kNotFound) return found;
+    }
+    return sink->create(owner, length, announced.digest);
   };
-  auto created = co_await run_on(server_->pool, std::move(create));
+  co_return co_await run_on(server_->pool, std::move(find_or_create));
+}
+
+asio::awaitable<void> Session::create_upload_locked(std::string owner, std::uint64_t length,
+                                                    UploadAnnouncement announced) {
+  HttpResponse response;
+  auto created = co_await find_or_create(owner, length, announced);
   if (!created.has_value()) {
     response = tus_error(created.error());
     co_await respond(std::move(response));
@@ -183,9 +192,9 @@ asio::awaitable<void> Session::create_upload_locked(std::string owner, std::uint
     Result<UploadState> received = fail(Errc::kAborted, "the upload is in use");
     if (is_locked) {
       received = co_await receive(owner, state);
-      const bool is_cut = received.has_value() && !received->is_complete;
+      const bool is_cut = !received.has_value() || !received->is_complete;
       // What has arrived of a cut upload is there after a restart, too; without room for that it
-      // begins again.
+      // begins again. One that its error has ended is not there to be kept.
       if (is_cut) co_await keep_upload(owner, state.id);
       server_->unlock_upload(key);
     }
@@ -232,6 +241,7 @@ asio::awaitable<void> Session::append_upload(std::string owner, std::string id) 
   HttpResponse response;
   const Headers& headers = head_.request.headers;
   const auto offset = parse_decimal(headers.find("Upload-Offset").value_or(""));
+  auto checksum = UploadChecksum::parse(headers);
   auto find = [sink = server_->uploads, owner, id] { return sink->find(owner, id); };
   auto state = co_await run_on(server_->pool, std::move(find));
   if (headers.find("Content-Type").value_or("") != kUploadType) {
@@ -240,6 +250,8 @@ asio::awaitable<void> Session::append_upload(std::string owner, std::string id) 
     response = tus_response(400, "Upload-Offset must be the number of bytes sent so far");
   } else if (!head_.framing.content_length) {
     response = tus_response(411, "uploads need a Content-Length");
+  } else if (!checksum.has_value()) {
+    response = tus_response(400, checksum.error().message);
   } else if (!state.has_value()) {
     response = tus_error(state.error());
   } else if (*offset != state->offset) {
@@ -248,6 +260,7 @@ asio::awaitable<void> Session::append_upload(std::string owner, std::string id) 
   } else if (body_left_ > state->length - state->offset) {
     response = tus_response(413, "the body is longer than what is missing of the upload");
   } else {
+    checksum_ = *std::move(checksum);
     auto received = co_await receive(std::move(owner), *state);
     if (!is_open_) co_return;
     if (received.has_value()) {
@@ -271,6 +284,22 @@ asio::awaitable<Result<UploadState>> Session::receive(std::string owner, UploadS
                                            " uploads already: try again");
   const bool goes_on = co_await send_continue();
   if (!goes_on) co_return state;
+  const std::uint64_t begin = state.offset;
+  auto received = co_await receive_pieces(owner, state);
+  const bool is_unchecked = checksum_ && (!received.has_value() || body_left_ > 0);
+  checksum_.reset();
+  if (is_unchecked) {
+    // Of bytes with a checksum all are kept or none.
+    auto take_back = [sink = server_->uploads, owner, id = state.id, begin] {
+      return sink->rewind(owner, id, begin);
+    };
+    const Status taken_back = co_await run_on(server_->pool, std::move(take_back));
+    if (taken_back.has_value() && received.has_value()) received->offset = begin;
+  }
+  co_return received;
+}
+
+asio::awaitable<Result<UploadState>> Session::receive_pieces(std::string owner, UploadState state) {
   const auto piece = server_->take_piece();
   Result<UploadState> outcome = state;
   do {
@@ -292,6 +321,13 @@ asio::awaitable<Result<UploadState>> Session::receive_piece(std::string owner, U
   if (outcome.first || is_interrupted_) is_open_ = is_interrupted_ = false;
   // The empty blob is one empty piece.
   if (count == 0 && size > 0) co_return state;
+  if (checksum_) {
+    checksum_->update(std::as_bytes(std::span(piece.get(), count)));
+    // Before the last piece is taken: it may publish the blob.
+    if (body_left_ == 0 && !checksum_->is_right())
+      co_return fail(Errc::kInvalidArgument,
+                     "the bytes have another checksum than Upload-Checksum says; none is kept");
+  }
   auto append = [sink = server_->uploads, owner, state, piece, count] {
     return sink->append(owner, state.id, state.offset,
                         std::as_bytes(std::span(piece.get(), count)));

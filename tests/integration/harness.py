@@ -90,6 +90,13 @@ class Volunteer:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=timeout)
 
+    def status(self):
+        """What its daemon says of itself; None: it does not run (yet)."""
+        out, _ = run(BIN / "manyhands-client", "status", "--json", "--dir", self.directory,
+                     expect=None)
+        status = json.loads(out) if out.startswith("{") else {}
+        return status if status.get("running") else None
+
     def log_text(self):
         return (self.cluster.directory / f"{self.name}.log").read_text(errors="replace")
 
@@ -226,10 +233,14 @@ class Cluster:
             self.invitation = re.search(r"#([^'\s]+)", line).group(1)
         return f"{self.url}/#{self.invitation}"
 
-    def add_volunteer(self, name, trusted=False, run_options=("--device", "cpu", "--threads", "1")):
-        """Attaches a client and starts its daemon."""
+    def add_volunteer(self, name, trusted=False, run_options=("--device", "cpu", "--threads", "1"),
+                      by_way_of=None):
+        """Attaches a client and starts its daemon. `by_way_of`: port of a relay before the server."""
         volunteer = Volunteer(self, name, list(run_options))
-        run(BIN / "manyhands-client", "attach", self.join_url(), "--dir", volunteer.directory,
+        url = self.join_url()
+        if by_way_of is not None:
+            url = url.replace(f":{self.port}/", f":{by_way_of}/")
+        run(BIN / "manyhands-client", "attach", url, "--dir", volunteer.directory,
             "--name", name, "--yes", env=self.environment)
         self.volunteers[name] = volunteer
         if trusted:

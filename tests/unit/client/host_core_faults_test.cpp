@@ -48,16 +48,19 @@ TEST_F(HostCoreTest, ComputesOnAndDeliversWhenTheServerIsBack) {
   fail_call(Channel::kPoll);
   computed(1);
   EXPECT_EQ(count<KeepRecord>(), 1u);
-  while (last<StartUpload>().empty()) {
+  EXPECT_TRUE(last<StartUpload>().empty()) << "not before the server has answered";
+  while (calls(Channel::kPoll).empty()) {
     ASSERT_TRUE(wake());
   }
+  reply(Channel::kPoll);
+  EXPECT_EQ(log_count("server is back"), 1u);
+  ASSERT_EQ(last<StartUpload>().size(), 1u);
   note(core_.upload_failed(now_, ResultId(1), fail(Errc::kUnavailable, "connection refused")));
   EXPECT_EQ(log_count("server not reachable"), 1u);
   while (last<StartUpload>().empty()) {
     ASSERT_TRUE(wake());
   }
   uploaded(1);
-  EXPECT_EQ(log_count("server is back"), 1u);
   ASSERT_EQ(calls(Channel::kReport).size(), 1u);
   verdict(1);
   EXPECT_EQ(core_.status().valid_count, 1u);
@@ -264,6 +267,8 @@ TEST_F(HostCoreTest, DeliversWhatAnEarlierRunFinished) {
   report.update_bytes = 1024;
   report.update_digest = digest_of("update 9");
   start({report});
+  EXPECT_TRUE(last<StartUpload>().empty()) << "is it still wanted?";
+  reply(Channel::kPoll);
   ASSERT_EQ(last<StartUpload>().size(), 1u);
   EXPECT_EQ(last<StartUpload>()[0].digest, digest_of("update 9"));
   uploaded(9);

@@ -99,6 +99,17 @@ class MemorySink final : public UploadSink {
     uploads_[upload.state.id] = upload;
     return upload.state;
   }
+  Result<UploadState> resume(const std::string& owner, std::uint64_t length,
+                             const Digest& digest) override {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, upload] : uploads_) {
+      const UploadState& state = upload.state;
+      if (upload.owner == owner && upload.digest == digest && state.length == length &&
+          !state.is_complete)
+        return state;
+    }
+    return fail(Errc::kNotFound, "nothing to go on with");
+  }
   Result<UploadState> find(const std::string& owner, const std::string& id) override {
     const std::lock_guard lock(mutex_);
     MH_TRY(Upload * upload, locate(owner, id));
@@ -113,15 +124,24 @@ class MemorySink final : public UploadSink {
     if (offset != upload->state.offset) return fail(Errc::kAborted, "another offset");
     upload->content += as_text(bytes);
     upload->state.offset += bytes.size();
+    ++append_count_;
     piece_bytes_max_ = std::max(piece_bytes_max_, bytes.size());
     if (upload->state.offset < upload->state.length) return upload->state;
-    if (sha256(upload->content) != upload->digest) {
+    if (!upload->digest.is_zero() && sha256(upload->content) != upload->digest) {
       uploads_.erase(id);
       return fail(Errc::kInvalidArgument, "the bytes have another digest");
     }
     upload->state.is_complete = true;
-    blobs_->add(upload->content);
+    upload->state.digest = blobs_->add(upload->content);
     return upload->state;
+  }
+  Status rewind(const std::string& owner, const std::string& id, std::uint64_t offset) override {
+    const std::lock_guard lock(mutex_);
+    MH_TRY(Upload * upload, locate(owner, id));
+    if (offset > upload->state.offset) return fail(Errc::kAborted, "not that far");
+    upload->content.resize(offset);
+    upload->state.offset = offset;
+    return {};
   }
   Status remove(const std::string& owner, const std::string& id) override {
     const std::lock_guard lock(mutex_);
@@ -137,6 +157,8 @@ class MemorySink final : public UploadSink {
     const std::lock_guard lock(mutex_);
     return count_;
   }
+  /// Pieces taken so far, by all uploads.
+  std::uint64_t append_count() const { return append_count_; }
 
  private:
   struct Upload {
@@ -154,6 +176,7 @@ class MemorySink final : public UploadSink {
 
   const std::shared_ptr<MemoryBlobs> blobs_;
   std::atomic<int> inside_ = 0;
+  std::atomic<std::uint64_t> append_count_ = 0;
   std::mutex mutex_;
   std::map<std::string, Upload> uploads_;
   std::uint64_t count_ = 0;

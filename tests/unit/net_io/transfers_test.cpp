@@ -118,6 +118,123 @@ TEST_F(TransfersTest, ADownloadThatLiesIsDataLoss) {
   EXPECT_EQ(client.fetch(sha256("other"), 1000).error().code, Errc::kDataLoss);
 }
 
+TEST_F(TransfersTest, WrongBytesOfAProxyAreFetchedAnewPastItsCache) {
+  const std::string content = pattern(1000);
+  const std::string head = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";
+  ScriptedServer server({{head + std::string(1000, 'x')}, {head + content}});
+  BlockingClient client(url_of(server.port()));
+  const auto report = client.download(sha256(content), target());
+  ASSERT_TRUE(report.has_value()) << report.error().message;
+  EXPECT_TRUE(read(target()) == content);
+  const auto requests = server.requests();
+  ASSERT_EQ(requests.size(), 2U);
+  EXPECT_EQ(requests[0].find("Cache-Control"), std::string::npos);
+  EXPECT_NE(requests[1].find("Cache-Control: no-cache"), std::string::npos);
+  EXPECT_EQ(requests[1].find("Range"), std::string::npos) << "nothing of it is kept";
+}
+
+TEST_F(TransfersTest, SmallBlobsAreFetchedAnewPastACache) {
+  const std::string content = "0123456789";
+  const std::string head = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n";
+  ScriptedServer server({{head + "9876543210"}, {head + content}});
+  BlockingClient client(url_of(server.port()));
+  const auto fetched = client.fetch(sha256(content), 100);
+  ASSERT_TRUE(fetched.has_value()) << fetched.error().message;
+  EXPECT_EQ(*fetched, content);
+}
+
+// A cut, then bytes of another server: the mixture is found out and fetched from the start.
+TEST_F(TransfersTest, BytesOfTwoServersThatDoNotFitAreFetchedAnew) {
+  const std::string content = pattern(1000);
+  const std::string cut =
+      "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + content.substr(0, 400);
+  const std::string wrong_rest =
+      "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 400-999/1000\r\n"
+      "Content-Length: 600\r\n\r\n" +
+      std::string(600, 'x');
+  const std::string whole = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + content;
+  ScriptedServer server({{cut}, {wrong_rest}, {whole}});
+  BlockingClient client(url_of(server.port()));
+  const auto report = client.download(sha256(content), target());
+  ASSERT_TRUE(report.has_value()) << report.error().message;
+  EXPECT_TRUE(read(target()) == content);
+  const auto requests = server.requests();
+  ASSERT_EQ(requests.size(), 3U);
+  EXPECT_NE(requests[1].find("Range: bytes=400-"), std::string::npos);
+  EXPECT_NE(requests[1].find("If-Range: \"" + sha256(content).hex() + "\""), std::string::npos);
+}
+
+// Another blob under the same path (its tag differs): a server answers If-Range with all of it.
+TEST_F(TransfersTest, AServerThatIgnoresTheRangeIsTakenFromTheStart) {
+  const std::string content = pattern(1000);
+  write(part(), std::string(300, 'y'));
+  ScriptedServer server({{"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + content}});
+  BlockingClient client(url_of(server.port()));
+  const auto report = client.download(sha256(content), target());
+  ASSERT_TRUE(report.has_value()) << report.error().message;
+  EXPECT_TRUE(read(target()) == content);
+  EXPECT_EQ(server.requests().size(), 1U);
+}
+
+TEST_F(TransfersTest, ADownloadGoesOnAfterARestartOfTheServer) {
+  HttpServerOptions hasty;
+  hasty.stop_timeout = 1ms;
+  start(hasty);
+  const std::string content = pattern(30'000'000);
+  const Digest digest = blobs_->add(content);
+  BlockingClient client(url());
+  int restarts = 0;
+  DownloadOptions options;
+  options.progress = [&](std::uint64_t done, std::uint64_t) {
+    if (restarts >= 3 || done < static_cast<std::uint64_t>(restarts + 1) * 5'000'000) return;
+    ++restarts;
+    stop();
+    start(hasty, port_);
+  };
+  const auto report = client.download(digest, target(), options);
+  ASSERT_TRUE(report.has_value()) << report.error().message;
+  EXPECT_EQ(restarts, 3);
+  EXPECT_TRUE(read(target()) == content);
+  EXPECT_EQ(report->bytes_moved, content.size()) << "nothing was fetched twice";
+}
+
+TEST_F(TransfersTest, AnUploadGoesOnAfterARestartOfTheServer) {
+  HttpServerOptions hasty;
+  hasty.stop_timeout = 1ms;
+  start(hasty);
+  const std::string content = pattern(30'000'000);
+  write(folder_ / "file", content);
+  BlockingClient client(url(), client_options());
+  int restarts = 0;
+  const auto progress = [&](std::uint64_t done, std::uint64_t) {
+    if (restarts >= 3 || done < static_cast<std::uint64_t>(restarts + 1) * 8'000'000) return;
+    ++restarts;
+    stop();
+    start(hasty, port_);
+  };
+  const auto report = client.upload(folder_ / "file", sha256(content), progress);
+  ASSERT_TRUE(report.has_value()) << report.error().message;
+  EXPECT_EQ(restarts, 3);
+  EXPECT_TRUE(blobs_->content(sha256(content)) == content);
+  EXPECT_EQ(sink_->count(), 1U) << "one upload, gone on with";
+}
+
+TEST_F(TransfersTest, AskingForTheRestOfAnUploadThatAnEarlierRunBegan) {
+  const std::string resumed =
+      "HTTP/1.1 201 Created\r\nLocation: /upload/a\r\nUpload-Offset: 2\r\nContent-Length: "
+      "0\r\n\r\n";
+  const std::string taken = "HTTP/1.1 204 No Content\r\nUpload-Offset: 3\r\n\r\n";
+  ScriptedServer server({{resumed, taken}});
+  HttpClientOptions options;
+  options.single_request_bytes_max = 0;
+  BlockingClient client(url_of(server.port()), options);
+  const auto report = client.upload_bytes("abc", sha256("abc"));
+  ASSERT_TRUE(report.has_value()) << report.error().message;
+  EXPECT_EQ(report->bytes_moved, 1U);
+  EXPECT_NE(server.requests()[0].find(",resume MQ=="), std::string::npos);
+  EXPECT_NE(server.requests()[1].find("Upload-Offset: 2\r\n"), std::string::npos);
+}
+
 TEST_F(TransfersTest, ADownloadIsBoundedBeforeAByteIsWritten) {
   start();
   const Digest digest = blobs_->add(pattern(10'000));
@@ -188,6 +305,18 @@ TEST_F(TransfersTest, LargeUploadsGoOnAfterCuts) {
   // What had arrived before a cut was not sent again.
   EXPECT_EQ(report->bytes_moved, content.size());
   EXPECT_GE(relay.connection_count(), 4);
+}
+
+TEST_F(TransfersTest, SmallUploadsThatWereCutGoOnWhereTheyStood) {
+  start();
+  const std::string content = pattern(3'000'000);
+  CuttingRelay relay(port_, 2'000'000, 1);
+  BlockingClient client(url_of(relay.port()), client_options());
+  const auto report = client.upload_bytes(content, sha256(content));
+  ASSERT_TRUE(report.has_value()) << report.error().message;
+  EXPECT_TRUE(blobs_->content(sha256(content)) == content);
+  EXPECT_EQ(sink_->count(), 1U);
+  EXPECT_LT(report->bytes_moved, 2'000'000U) << "what had arrived was not sent again";
 }
 
 TEST_F(TransfersTest, AnUploadOfWhatIsThereMovesNothing) {

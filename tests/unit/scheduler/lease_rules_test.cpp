@@ -23,9 +23,26 @@ TEST(LeaseRules, LeaseIsEightTimesTheExpectedAndNeverShorterThanTheFloor) {
   // (2 s + 2 × 0.5 s) × 8, and twice that for the second in the queue.
   EXPECT_EQ(lease_length(options, slow, 1, 1), milliseconds(24'000));
   EXPECT_EQ(lease_length(options, slow, 1, 2), milliseconds(48'000));
-  EXPECT_EQ(backup_after(options, slow, 1, 1), milliseconds(8'000));
+  EXPECT_EQ(backup_after(options, slow, 1, 1), milliseconds(6'000));
   const SpeedEstimate glacial{1e6, 0};
   EXPECT_EQ(lease_length(options, glacial, 1, 1), options.lease_max);
+}
+
+TEST(LeaseRules, BothDeadlinesFollowTheSpreadNotTheMeanAlone) {
+  const CoordinatorOptions options;
+  SpeedEstimate steady;
+  SpeedEstimate erratic;
+  for (int i = 0; i < 40; ++i) {
+    steady.add(milliseconds(4'000), 1);
+    erratic.add(milliseconds(i % 2 == 0 ? 1'000 : 16'000), 1);
+  }
+  // A steady host is backed up after twice its time, an erratic one of like mean much later.
+  EXPECT_NEAR(static_cast<double>(backup_after(options, steady, 1, 1).count()), 8'000, 5);
+  EXPECT_GT(backup_after(options, erratic, 1, 1), 2 * 2 * *erratic.expected(1));
+  EXPECT_GT(lease_length(options, erratic, 1, 1), 2 * 8 * *erratic.expected(1));
+  for (const SpeedEstimate& speed : {steady, erratic}) {
+    EXPECT_LT(backup_after(options, speed, 1, 1), lease_length(options, speed, 1, 1));
+  }
 }
 
 TEST(LeaseRules, SpeedFallsFastAndRisesSlowly) {

@@ -176,6 +176,87 @@ TEST_F(UploadStoreTest, UploadsOfOneOwnerAreBounded) {
   EXPECT_TRUE(uploads_->create("host-2", 10, digest_of("c"), now_));
 }
 
+TEST_F(UploadStoreTest, ExpiredUploadsDoNotCountEvenBeforeTheyAreRemoved) {
+  limits_.count_per_owner_max = 1;
+  reopen();
+  start();
+  EXPECT_FALSE(uploads_->create("host-1", 10, digest_of("b"), now_));
+  now_ += limits_.lifetime;
+  EXPECT_TRUE(uploads_->create("host-1", 10, digest_of("b"), now_));
+}
+
+TEST_F(UploadStoreTest, ANewUploadOfTheSameBlobTakesThePlaceOfAnAbandonedOne) {
+  limits_.count_per_owner_max = 1;
+  reopen();
+  const std::string left = start();
+  ASSERT_TRUE(append(left, 0, "hello "));
+  // Somebody may still be sending it.
+  now_ += limits_.supersede_after - std::chrono::milliseconds(1);
+  EXPECT_EQ(uploads_->create("host-1", 11, digest_of("hello world"), now_).error().code,
+            Errc::kResourceExhausted);
+  now_ += std::chrono::milliseconds(1);
+  const auto again = uploads_->create("host-1", 11, digest_of("hello world"), now_);
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(again->offset, 0U) << "a creation begins at the beginning";
+  EXPECT_EQ(append(left, 6, "world").error().code, Errc::kNotFound);
+  EXPECT_EQ(uploads_->count(), 1U);
+  EXPECT_TRUE(append(again->id, 0, "hello world").value().is_complete);
+  EXPECT_EQ(file_count("uploads"), 0U);
+}
+
+TEST_F(UploadStoreTest, OnlyTheSameBlobOfTheSameOwnerIsSuperseded) {
+  const std::string left = start();
+  now_ += limits_.supersede_after;
+  ASSERT_TRUE(uploads_->create("host-2", 11, digest_of("hello world"), now_));
+  ASSERT_TRUE(uploads_->create("host-1", 12, digest_of("hello world"), now_));
+  ASSERT_TRUE(uploads_->create("host-1", 11, digest_of("other"), now_));
+  EXPECT_EQ(offset_of(left), 0U);
+}
+
+TEST_F(UploadStoreTest, AnUploadIsGoneOnWithByWhoeverBeginsItAgain) {
+  const std::string left = start();
+  ASSERT_TRUE(append(left, 0, "hello "));
+  reopen();
+  now_ += limits_.lifetime - std::chrono::milliseconds(1);
+  const Digest digest = digest_of("hello world");
+  EXPECT_EQ(uploads_->resume("host-2", 11, digest, now_).error().code, Errc::kNotFound);
+  EXPECT_EQ(uploads_->resume("host-1", 12, digest, now_).error().code, Errc::kNotFound);
+  const auto found = uploads_->resume("host-1", 11, digest, now_);
+  ASSERT_TRUE(found) << found.error().message;
+  EXPECT_EQ(found->id, left);
+  EXPECT_EQ(found->offset, 6U);
+  EXPECT_EQ(found->expires, now_ + limits_.lifetime);
+  EXPECT_TRUE(append(left, 6, "world").value().is_complete);
+  EXPECT_EQ(uploads_->resume("host-1", 11, digest, now_).error().code, Errc::kNotFound);
+}
+
+TEST_F(UploadStoreTest, WhatIsTakenBackIsNotThereAfterARestartEither) {
+  const std::string id = start();
+  ASSERT_TRUE(append(id, 0, "hello "));
+  ASSERT_TRUE(append(id, 6, "wor"));
+  EXPECT_EQ(uploads_->rewind(id, "host-1", 10, now_).error().code, Errc::kAborted);
+  EXPECT_EQ(uploads_->rewind(id, "host-2", 6, now_).error().code, Errc::kNotFound);
+  ASSERT_TRUE(uploads_->rewind(id, "host-1", 6, now_));
+  EXPECT_EQ(offset_of(id), 6U);
+  reopen();
+  EXPECT_EQ(offset_of(id), 6U);
+  EXPECT_TRUE(append(id, 6, "world").value().is_complete);
+  EXPECT_TRUE(blobs_.contains(digest_of("hello world")));
+}
+
+TEST_F(UploadStoreTest, ABlobThatIsNotAnnouncedIsNamedByItsBytes) {
+  const auto upload = uploads_->create("host-1", 11, Digest{}, now_).value();
+  ASSERT_TRUE(uploads_->keep(upload.id, "host-1", now_));
+  ASSERT_TRUE(append(upload.id, 0, "hello "));
+  reopen();
+  EXPECT_EQ(uploads_->resume("host-1", 11, Digest{}, now_).error().code, Errc::kNotFound);
+  const auto status = append(upload.id, 6, "world");
+  ASSERT_TRUE(status) << status.error().message;
+  EXPECT_TRUE(status->is_complete);
+  EXPECT_EQ(status->digest, digest_of("hello world"));
+  EXPECT_TRUE(blobs_.contains(digest_of("hello world")));
+}
+
 TEST_F(UploadStoreTest, WhenPublishingFailsTheLastPieceMayBeSentAgain) {
   const std::string id = start();
   ASSERT_TRUE(append(id, 0, "hello "));
