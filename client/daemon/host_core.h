@@ -21,6 +21,8 @@
 //  7. Paused: computing stops, uncomputed leases go back, finished results are still delivered.
 //     Finishing: nothing new is taken, what is held is finished. Stopping: as paused, then exit,
 //     at the latest after `stop_limit`.
+//  8. `now` may jump: a clock that is set back costs no time, one that is set forward makes things
+//     due early. *Rationale:* else a clock set back by a day stops the host for a day.
 // Threads: one strand.
 #pragma once
 
@@ -116,7 +118,7 @@ class HostCore {
   Actions timer(TimePoint now);
 
   /// When timer() wants to be called; nothing: not before the next event.
-  std::optional<TimePoint> wake_at() const { return wake_at_; }
+  std::optional<TimePoint> wake_at() const;
 
   /// Blobs that lie in the cache from earlier runs: counted as holdings, but asked for by
   /// StartDownload like others, so that the shell verifies them before the first use.
@@ -166,6 +168,7 @@ class HostCore {
 
   // host_core.cpp: the life of the host.
   Actions settle(TimePoint now);
+  TimePoint steady(TimePoint now);
   bool is_due(TimePoint now, TimePoint at);
   void advance_trainer(TimePoint now);
   void advance_report(TimePoint now);
@@ -203,7 +206,11 @@ class HostCore {
   Mode mode_ = Mode::kRunning;
   bool is_paused_ = false;
   TimePoint stop_at_{};
+  // In steady time, as all times below.
   std::optional<TimePoint> wake_at_;
+  // As last given, and the time that passed forward.
+  TimePoint last_now_{};
+  TimePoint steady_now_{};
 
   std::map<ResultId, Work> work_;
   std::deque<ResultId> order_;   // of assignment: first come, first computed

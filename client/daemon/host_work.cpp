@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "client/daemon/host_core.h"
+#include "proto/base/probe.h"
 
 namespace mh::client {
 namespace {
@@ -143,6 +144,7 @@ void HostCore::advance_inputs(TimePoint now, Work& work) {
 
 Actions HostCore::download_done(TimePoint now, const Digest& digest,
                                 const ManifestChunks* manifest) {
+  now = steady(now);
   fetches_.erase(digest);
   present_.erase(digest);
   cached_.insert(digest);
@@ -151,6 +153,7 @@ Actions HostCore::download_done(TimePoint now, const Digest& digest,
 }
 
 Actions HostCore::download_failed(TimePoint now, const Digest& digest, const Error& error) {
+  now = steady(now);
   present_.erase(digest);
   const auto found = fetches_.find(digest);
   if (found == fetches_.end() || mode_ == Mode::kExited) return settle(now);
@@ -171,6 +174,7 @@ Actions HostCore::download_failed(TimePoint now, const Digest& digest, const Err
     if (work.state == WorkState::kDownloading && uses(work, digest))
       give_up(work, Outcome::kReturned, problem);
   }
+  MH_PROBE("client: an input cannot be had");
   // The parameters of a step that is over are nobody's fault; all else would repeat itself.
   if (error.code != Errc::kNotFound) ask_not_before_ = now + std::chrono::seconds(30);
   return settle(now);
@@ -218,8 +222,10 @@ Actions HostCore::trainer_progress(ResultId result, std::uint64_t samples_done) 
 }
 
 Actions HostCore::trainer_done(TimePoint now, const TrainerDone& done) {
+  now = steady(now);
   const auto found = work_.find(done.result);
   if (found == work_.end() || found->second.state != WorkState::kComputing) {
+    MH_PROBE("client: a result is computed that nobody wants any more");
     // Revoked or returned meanwhile. A record that is being delivered keeps its file.
     if (found == work_.end()) actions_.push_back(DropRecord{done.result});
     return settle(now);
@@ -243,6 +249,7 @@ Actions HostCore::trainer_done(TimePoint now, const TrainerDone& done) {
 }
 
 Actions HostCore::trainer_failed(TimePoint now, ResultId result, std::string error) {
+  now = steady(now);
   const auto found = work_.find(result);
   if (found == work_.end() || found->second.state != WorkState::kComputing) return settle(now);
   log(Severity::kWarning, "result " + to_string(result) + " failed: " + error);
@@ -254,6 +261,7 @@ Actions HostCore::trainer_failed(TimePoint now, ResultId result, std::string err
 }
 
 Actions HostCore::upload_done(TimePoint now, ResultId result) {
+  now = steady(now);
   server_answered();
   if (const auto found = work_.find(result);
       found != work_.end() && found->second.state == WorkState::kUploading) {
@@ -266,6 +274,7 @@ Actions HostCore::upload_done(TimePoint now, ResultId result) {
 }
 
 Actions HostCore::upload_failed(TimePoint now, ResultId result, const Error& error) {
+  now = steady(now);
   const auto found = work_.find(result);
   if (found == work_.end() || found->second.state != WorkState::kUploading) return settle(now);
   Work& work = found->second;
@@ -274,8 +283,10 @@ Actions HostCore::upload_failed(TimePoint now, ResultId result, const Error& err
     server_failed(now, error);
     return settle(now);
   }
+  MH_PROBE("client: the server refuses an upload");
   work.retry_at = now + milliseconds(500) * (1 << std::min(work.attempt_count, 6u));
   if (++work.attempt_count < options_.attempt_count_max) return settle(now);
+  MH_PROBE("client: an update is given up");
   log(Severity::kWarning,
       "the update of result " + to_string(result) + " cannot be uploaded: " + error.message);
   ++failed_count_;
