@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "proto/base/check.h"
+#include "proto/base/probe.h"
 #include "scheduler/planner.h"
 
 namespace mh::scheduler {
@@ -39,6 +40,7 @@ class Assigner {
       return;
     }
     if (host_.paused_until > now_) {
+      MH_PROBE("a host asks while it pauses after failures");
       retry_no_later(reply_, host_.paused_until);
     } else if (!may_ask) {
       reply_.is_slowed = true;
@@ -78,6 +80,10 @@ class Assigner {
     for (const ResultId id : host_.leases) {
       if (held.contains(id)) continue;
       ResultEntry& result = state_.result(id);
+      if (now_ >= renewable_until(state_.options, result.row.leased, result.row.lease_length)) {
+        MH_PROBE("a lease that seems lost is too old to be sent again");
+        continue;
+      }
       const bool is_old = result.last_sent < event_.received &&
                           result.last_sent + state_.options.resend_after <= now_;
       if (!is_old && !event_.description) {
@@ -86,6 +92,7 @@ class Assigner {
         }
         continue;
       }
+      MH_PROBE("a lease that seems lost is sent again");
       result.last_sent = now_;
       state_.set_deadline(result, now_ + result.row.lease_length);
       add_assignment(result);
@@ -140,11 +147,16 @@ class Assigner {
       if (workunit.hosts_tried.contains(host_.row.id)) {
         const TimePoint own_copy_at = workunit.waiting_since + state_.options.own_copy_wait;
         if (own_copy_at > now_) {
+          MH_PROBE("a host must wait for a workunit that it had before");
           retry_no_later(reply_, own_copy_at);
           continue;
         }
+        MH_PROBE("a host gets a workunit that it had before");
       }
-      if (!host_.leases.empty() && is_better_left(job, workunit, queue.size())) return nullptr;
+      if (!host_.leases.empty() && is_better_left(job, workunit, queue.size())) {
+        MH_PROBE("a workunit is better left to others");
+        return nullptr;
+      }
       return &workunit;
     }
     return nullptr;
@@ -228,6 +240,7 @@ class Assigner {
   void back_up() {
     for (JobEntry* job : jobs_in_order()) {
       if (WorkunitEntry* workunit = overdue_in(*job)) {
+        MH_PROBE("a backup of an overdue workunit");
         state_.log(
             *job, now_,
             "shard " + std::to_string(workunit->row.shard) + " goes to " + host_text(host_) +
@@ -237,6 +250,7 @@ class Assigner {
         return;
       }
       if (WorkunitEntry* workunit = slow_in(*job)) {
+        MH_PROBE("a backup that a faster host finishes first");
         lease(*job, *workunit);
         return;
       }
@@ -277,6 +291,7 @@ class Assigner {
   }
 
   WorkunitEntry* slow_in(JobEntry& job) {
+    if (state_.options.copies_max < 2) return nullptr;
     std::size_t looked_at = 0;
     for (const WorkunitId id : job.leased) {
       if (++looked_at > kCandidatesMax) break;
@@ -346,6 +361,7 @@ class Assigner {
       return;
     }
     if (host_.leases.size() >= host_.row.lease_quota) {
+      MH_PROBE("a host asks beyond its quota");
       reply_.no_work_reason = "this host holds " + std::to_string(host_.leases.size()) +
                               " leases, its quota is " + std::to_string(host_.row.lease_quota);
       return;
@@ -400,6 +416,17 @@ bool is_finished_valid(const HostEntry& host, ResultId id) {
   });
 }
 
+// A lease that ran out is taken up again only where a new copy would be allowed.
+bool may_take_up(const State& state, const HostEntry& host, const WorkunitEntry& workunit) {
+  if (host.leases.size() >= state.options.quota_max) return false;
+  if (workunit.leases.size() >= state.options.copies_max) {
+    MH_PROBE("an expired lease is named while enough copies live");
+    return false;
+  }
+  return std::none_of(workunit.leases.begin(), workunit.leases.end(),
+                      [&](ResultId id) { return state.results.at(id).row.host == host.row.id; });
+}
+
 // Renewed from the time of the request: a held call that is asked again proves nothing new.
 void renew_lease(State& state, HostEntry& host, ResultEntry& result, TimePoint received,
                  TimePoint now, ExchangeReply& reply) {
@@ -409,10 +436,12 @@ void renew_lease(State& state, HostEntry& host, ResultEntry& result, TimePoint r
   if (result.row.state == ResultState::kLeased) {
     if (is_young && deadline > result.deadline) state.set_deadline(result, deadline);
   } else if (result.row.state == ResultState::kExpired) {
-    const bool is_done = state.workunit(result.row.workunit).row.state == WorkunitState::kDone;
-    if (is_done) {
+    const WorkunitEntry& workunit = state.workunit(result.row.workunit);
+    if (workunit.row.state == WorkunitState::kDone) {
+      MH_PROBE("an expired lease is revoked: its workunit is done");
       reply.revoked.push_back(result.row.id);
-    } else if (is_young && deadline > now && host.leases.size() < state.options.quota_max) {
+    } else if (is_young && deadline > now && may_take_up(state, host, workunit)) {
+      MH_PROBE("an expired lease is taken up again");
       state.set_state(result, ResultState::kLeased, now);
       state.set_deadline(result, deadline);
     }

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "proto/base/check.h"
+#include "proto/base/probe.h"
 #include "scheduler/assigner.h"
 #include "scheduler/coordinator_impl.h"
 #include "scheduler/job_steps.h"
@@ -81,7 +82,9 @@ Decision<Nothing> Coordinator::initial_effects(TimePoint) {
       state.effects().updates_accepted.push_back(
           {id, row.step, row.shard, state.result(row.canonical).row.update_digest});
     }
-    if (job.is_step_complete()) state.effects().steps_ready.push_back(step_ready(state, job));
+    if (!job.is_step_complete()) continue;
+    MH_PROBE("a restart finds a step complete and not aggregated");
+    state.effects().steps_ready.push_back(step_ready(state, job));
   }
   return decide(state, Nothing{});
 }
@@ -141,6 +144,7 @@ Decision<Result<ExchangeReply>> Coordinator::exchange(const ExchangeEvent& event
   }
   HostEntry& host = found->second;
   if (host.row.is_detached) {
+    MH_PROBE("a detached host calls");
     return decide<Result<ExchangeReply>>(
         state, fail(Errc::kUnauthenticated, host_text(host) + " is detached; attach it again"));
   }
@@ -244,6 +248,7 @@ Decision<Nothing> Coordinator::step_completed(JobId job_id, std::uint64_t step,
   const bool is_present = found != state.jobs.end() && !found->second.has_ended() &&
                           found->second.row.step == step && found->second.is_step_complete();
   if (!is_present) {
+    MH_PROBE("a step is completed for a job that has ended or moved on");
     for (const Digest& blob : {output.parameters_digest, output.optimizer_digest}) {
       if (!blob.is_zero()) state.effects().blobs_unreferenced.push_back(blob);
     }

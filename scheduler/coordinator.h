@@ -28,17 +28,17 @@
 //  4. When a lease ends, the workunit waits again and the host's quota halves. The result stays
 //     acceptable while the workunit is open, however late: it is refused ("too late") once another
 //     result was first, for then its step may be past. A host that names it in `held` meanwhile
-//     gets the lease back, within the age of rule 3.
+//     gets the lease back, within the age of rule 3 and where rules 9 and 11 allow another copy.
 //     Rationale: late work is still work (Folding@home's two deadlines). A step cannot end without
 //     the workunit, so a limit in time would only throw work away.
 //  5. Speed is measured by the server: from the lease or the host's previous report, whichever is
 //     later, to the report; a smoothed mean and mean deviation. No decision uses a host's clock or
 //     its claims (what its device and threads are decides only what it is offered).
-//  6. Lost replies: a lease that the host does not name in `held` nor report, that was sent before
-//     the request arrived and at least resend_after ago, is sent again, wanted or not; at
-//     once if the request carries a description (the client has just started).
-//     Rationale: a reply lost on the way must not cost a lease length. A lease granted on the
-//     host's other connection meanwhile may be sent twice, which is harmless: same result id.
+//  6. Lost replies: a lease that the host does not name in `held` nor report, sent before the
+//     request arrived and at least resend_after ago, is sent again within the age of rule 3,
+//     wanted or not; at once if the request carries a description (a client that just started).
+//     Rationale: a lost reply must not cost a lease length; who names nothing must not keep leases
+//     for ever. One granted on the other connection meanwhile may come twice: same result id.
 //  7. Jobs share hosts by stride scheduling: each lease advances the job by the time that the host
 //     is expected to need, over (priority + 1), and the job furthest behind is served next; a job
 //     that had nothing to give starts level with the others; among equals the oldest is first. A

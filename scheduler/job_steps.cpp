@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "proto/base/check.h"
+#include "proto/base/probe.h"
 #include "scheduler/checkpoints.h"
 #include "scheduler/planner.h"
 
@@ -37,6 +38,7 @@ void drop_workunits(State& state, const std::vector<WorkunitId>& ids, TimePoint 
     if (workunit.row.state != WorkunitState::kDone) {
       state.set_state(workunit, WorkunitState::kDropped, now);
       const std::vector<ResultId> leases = workunit.leases;
+      if (!leases.empty()) MH_PROBE("a job or evaluation ends with leases out");
       for (const ResultId lease : leases) {
         state.set_state(state.result(lease), ResultState::kObsolete, now);
       }
@@ -71,6 +73,7 @@ void limit_evaluations(State& state, JobEntry& job, TimePoint now) {
     return std::all_of(ids.begin(), ids.end(),
                        [&](WorkunitId id) { return state.workunit(id).results.empty(); });
   };
+  MH_PROBE("an evaluation is skipped");
   auto skipped = std::find_if(job.evaluations.begin(), job.evaluations.end(), is_untouched);
   if (skipped == job.evaluations.end()) skipped = job.evaluations.begin();
   const std::uint64_t step = skipped->first;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "proto/base/check.h"
+#include "proto/base/probe.h"
 #include "scheduler/job_steps.h"
 #include "scheduler/planner.h"
 
@@ -134,6 +135,7 @@ class Restorer {
     host.last_job = job.row.id;
     switch (result.row.state) {
       case ResultState::kLeased:
+        MH_PROBE("a restart finds a lease");
         restore_lease(job, workunit, host, result);
         break;
       case ResultState::kValid:
@@ -148,6 +150,7 @@ class Restorer {
       case ResultState::kReturned:
       case ResultState::kExpired:
       case ResultState::kObsolete:
+        MH_PROBE("a restart finds an expired or returned result of the present step");
         break;
     }
   }

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "proto/base/check.h"
+#include "proto/base/probe.h"
 #include "scheduler/job_steps.h"
 
 namespace mh::scheduler {
@@ -100,6 +101,7 @@ void take_failure(State& state, HostEntry& host, ResultEntry& result, ResultStat
             "result " + to_string(result.row.id) + " of shard " + shard + " from " +
                 host_text(host) + (is_rejected ? " is rejected: " : " failed: ") + reason);
   if (is_hopeless(state, workunit, now)) {
+    MH_PROBE("a workunit fails its job");
     end_job(state, job, JobState::kFailed,
             "shard " + shard + " failed " + std::to_string(workunit.failure_count) + " times on " +
                 std::to_string(workunit.hosts_failed.size()) + " hosts; last: " + reason,
@@ -190,12 +192,20 @@ class Judge {
     const auto found = state_.results.find(report.result);
     if (found == state_.results.end()) return judge_forgotten(report);
     ResultEntry& result = found->second;
-    if (result.row.host != host_.row.id) return unknown(report.result);
+    if (result.row.host != host_.row.id) {
+      MH_PROBE("a host reports a result of another");
+      return unknown(report.result);
+    }
     if (result.row.state != ResultState::kLeased && result.row.state != ResultState::kExpired) {
+      MH_PROBE("a report is repeated, or its lease has ended for good");
       return repeated(result.row, report);
     }
     WorkunitEntry& workunit = state_.workunit(result.row.workunit);
-    if (workunit.row.state == WorkunitState::kDone) return repeated(result.row, report);
+    if (workunit.row.state == WorkunitState::kDone) {
+      MH_PROBE("an expired result comes after its workunit was done");
+      return repeated(result.row, report);
+    }
+    if (result.row.state == ResultState::kExpired) MH_PROBE("an expired result still decides");
     return judge_open(report, result, workunit);
   }
 
@@ -208,10 +218,12 @@ class Judge {
     const auto known = std::find_if(host_.finished.begin(), host_.finished.end(),
                                     [&](const ResultRow& row) { return row.id == report.result; });
     if (known == host_.finished.end()) {
+      MH_PROBE("a report of a result that is forgotten or never was");
       state_.effects().updates_unused.push_back(report.update_digest);
       return report.result.value() <= state_.last_result ? past(report.result)
                                                          : unknown(report.result);
     }
+    MH_PROBE("a report of a step that is over");
     return repeated(*known, report);
   }
 
@@ -238,6 +250,7 @@ class Judge {
       if (result.row.reason.size() > kReasonBytesMax) result.row.reason.resize(kReasonBytesMax);
       state_.set_state(result, ResultState::kReturned, now_);
     }
+    if (report.screening == Screening::kMissing) MH_PROBE("an update is not at the server");
     // The job may have ended with it; the row is then in the host's memory.
     const auto found = state_.results.find(id);
     return verdict_of(found != state_.results.end() ? found->second.row : host_.finished.back());

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "proto/base/probe.h"
+
 namespace mh::client {
 namespace {
 
@@ -35,6 +37,7 @@ void HostCore::log(Severity severity, std::string text) {
 }
 
 Actions HostCore::start(TimePoint now, std::vector<Report> recovered, bool is_paused) {
+  now = steady(now);
   is_paused_ = is_paused;
   if (is_paused) log(Severity::kInfo, "paused by the volunteer; 'manyhands-client resume' goes on");
   recover(now, std::move(recovered));
@@ -44,6 +47,7 @@ Actions HostCore::start(TimePoint now, std::vector<Report> recovered, bool is_pa
 // --- Answers of the server. ---
 
 Actions HostCore::exchange_done(TimePoint now, Channel channel, const ExchangeReply& reply) {
+  now = steady(now);
   if (mode_ == Mode::kExited) return {};
   ExchangeState& exchange = channel == Channel::kPoll ? poll_ : report_;
   server_answered();
@@ -69,6 +73,7 @@ Actions HostCore::exchange_done(TimePoint now, Channel channel, const ExchangeRe
 }
 
 Actions HostCore::exchange_failed(TimePoint now, Channel channel, const Error& error) {
+  now = steady(now);
   if (mode_ == Mode::kExited) return {};
   ExchangeState& exchange = channel == Channel::kPoll ? poll_ : report_;
   if (!exchange.is_cancelled) {
@@ -100,6 +105,7 @@ void HostCore::end_exchange(TimePoint now, ExchangeState& exchange) {
     work.was_sent = false;
     work.retry_at = now + milliseconds(1000);
     if (++work.attempt_count < options_.attempt_count_max) continue;
+    MH_PROBE("client: a report never gets a verdict");
     log(Severity::kWarning, "result " + to_string(result) + " was reported " +
                                 std::to_string(work.attempt_count) +
                                 " times without a verdict: giving it up");
@@ -136,6 +142,7 @@ void HostCore::server_failed(TimePoint now, const Error& error) {
 // --- The trainer. ---
 
 Actions HostCore::trainer_ready(TimePoint now, TrainerReady trainer) {
+  now = steady(now);
   if (trainer_state_ != TrainerState::kStarting) return settle(now);
   if (!trainer.note.empty() && trainer.note != trainer_.note) log(Severity::kWarning, trainer.note);
   log(Severity::kInfo, "trainer is ready: " + trainer.device + " (" + trainer.device_model + "), " +
@@ -148,6 +155,7 @@ Actions HostCore::trainer_ready(TimePoint now, TrainerReady trainer) {
 }
 
 Actions HostCore::trainer_ended(TimePoint now, std::string how) {
+  now = steady(now);
   if (trainer_state_ != TrainerState::kStarting && trainer_state_ != TrainerState::kReady)
     return settle(now);
   trainer_state_ = TrainerState::kWaiting;
@@ -164,13 +172,16 @@ Actions HostCore::trainer_ended(TimePoint now, std::string how) {
     // Only the one it was computing can be to blame, not those in its queue.
     if (!std::exchange(is_first, false)) continue;
     if (++work.trainer_end_count < options_.trainer_end_count_max) continue;
+    MH_PROBE("client: two trainers ended with the same workunit");
     ++failed_count_;
     give_up(work, Outcome::kFailed,
             "the trainer ended (" + how + ") " + std::to_string(work.trainer_end_count) +
                 " times while computing it");
   }
-  if (trainer_backoff_.failure_count() >= kTrainerEndsUntilReturn)
+  if (trainer_backoff_.failure_count() >= kTrainerEndsUntilReturn) {
+    MH_PROBE("client: trainers end again and again");
     return_uncomputed(trainer_problem_);
+  }
   return settle(now);
 }
 
@@ -199,6 +210,7 @@ void HostCore::advance_trainer(TimePoint now) {
 // --- The volunteer's wishes. ---
 
 Actions HostCore::pause(TimePoint now) {
+  now = steady(now);
   if (is_paused_ || mode_ != Mode::kRunning) return settle(now);
   is_paused_ = true;
   log(Severity::kInfo, "paused");
@@ -209,6 +221,7 @@ Actions HostCore::pause(TimePoint now) {
 }
 
 Actions HostCore::resume(TimePoint now) {
+  now = steady(now);
   if (!is_paused_) return settle(now);
   is_paused_ = false;
   ask_not_before_ = TimePoint{};
@@ -218,6 +231,7 @@ Actions HostCore::resume(TimePoint now) {
 }
 
 Actions HostCore::finish(TimePoint now) {
+  now = steady(now);
   if (mode_ != Mode::kRunning) return settle(now);
   mode_ = Mode::kFinishing;
   log(Severity::kInfo, "finishing: no new work is taken");
@@ -226,6 +240,7 @@ Actions HostCore::finish(TimePoint now) {
 }
 
 Actions HostCore::stop(TimePoint now) {
+  now = steady(now);
   if (mode_ == Mode::kStopping || mode_ == Mode::kExited) return settle(now);
   mode_ = Mode::kStopping;
   stop_at_ = now + options_.stop_limit;
@@ -236,7 +251,7 @@ Actions HostCore::stop(TimePoint now) {
   return settle(now);
 }
 
-Actions HostCore::timer(TimePoint now) { return settle(now); }
+Actions HostCore::timer(TimePoint now) { return settle(steady(now)); }
 
 void HostCore::cancel_poll() {
   if (!poll_.is_under_way || poll_.is_cancelled) return;
@@ -252,6 +267,24 @@ void HostCore::return_uncomputed(const std::string& why) {
 }
 
 // --- What the state calls for. ---
+
+// The time of day, made to run forward only.
+TimePoint HostCore::steady(TimePoint now) {
+  if (last_now_ == TimePoint{}) {
+    steady_now_ = now;
+  } else if (now < last_now_) {
+    MH_PROBE("client: the clock is set back");
+  } else {
+    steady_now_ += now - last_now_;
+  }
+  last_now_ = now;
+  return steady_now_;
+}
+
+std::optional<TimePoint> HostCore::wake_at() const {
+  if (!wake_at_) return std::nullopt;
+  return last_now_ + (*wake_at_ - steady_now_);
+}
 
 Actions HostCore::settle(TimePoint now) {
   wake_at_.reset();

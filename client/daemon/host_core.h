@@ -28,6 +28,8 @@
 //     two are tried at a time. While `undelivered_count_max` results or `undelivered_bytes_max`
 //     bytes wait, no new work is asked for. *Rationale:* a laptop that was a day without network
 //     delivers what it has, and a server that takes nothing does not fill the volunteer's disk.
+//  9. `now` may jump: a clock that is set back costs no time, one that is set forward makes things
+//     due early. *Rationale:* else a clock set back by a day stops the host for a day.
 // Threads: one strand.
 #pragma once
 
@@ -137,7 +139,7 @@ class HostCore {
   Actions timer(TimePoint now);
 
   /// When timer() wants to be called; nothing: not before the next event.
-  std::optional<TimePoint> wake_at() const { return wake_at_; }
+  std::optional<TimePoint> wake_at() const;
 
   /// Blobs that lie in the cache from earlier runs: counted as holdings, but asked for by
   /// StartDownload like others, so that the shell verifies them before the first use.
@@ -194,6 +196,7 @@ class HostCore {
 
   // host_core.cpp: the life of the host.
   Actions settle(TimePoint now);
+  TimePoint steady(TimePoint now);
   bool is_due(TimePoint now, TimePoint at);
   void advance_trainer(TimePoint now);
   void advance_report(TimePoint now);
@@ -240,7 +243,11 @@ class HostCore {
   Mode mode_ = Mode::kRunning;
   bool is_paused_ = false;
   TimePoint stop_at_{};
+  // In steady time, as all times below.
   std::optional<TimePoint> wake_at_;
+  // As last given, and the time that passed forward.
+  TimePoint last_now_{};
+  TimePoint steady_now_{};
 
   std::map<ResultId, Work> work_;
   std::deque<ResultId> order_;   // of assignment: first come, first computed

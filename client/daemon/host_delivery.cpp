@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "client/daemon/host_core.h"
+#include "proto/base/probe.h"
 
 namespace mh::client {
 
@@ -84,6 +85,7 @@ void HostCore::advance_uploads(TimePoint now) {
 }
 
 Actions HostCore::upload_done(TimePoint now, ResultId result) {
+  now = steady(now);
   server_answered();
   if (const auto found = work_.find(result);
       found != work_.end() && found->second.state == WorkState::kUploading) {
@@ -96,10 +98,12 @@ Actions HostCore::upload_done(TimePoint now, ResultId result) {
 }
 
 Actions HostCore::upload_failed(TimePoint now, ResultId result, const Error& error) {
+  now = steady(now);
   const auto found = work_.find(result);
   if (found == work_.end() || found->second.state != WorkState::kUploading) return settle(now);
   Work& work = found->second;
   work.is_under_way = false;
+  MH_PROBE("client: an upload fails");
   work.retry_at = now + transfer_wait(++work.upload_failure_count);
   if (error.code == Errc::kUnauthenticated) server_failed(now, error);
   const std::string name = "the update of result " + to_string(result);
@@ -109,6 +113,7 @@ Actions HostCore::upload_failed(TimePoint now, ResultId result, const Error& err
   // Anything else may pass: a proxy's page, a full disk, a quota.
   if (error.code != Errc::kDataLoss || ++work.attempt_count < options_.attempt_count_max)
     return settle(now);
+  MH_PROBE("client: an update is damaged on the disk");
   log(Severity::kError, name + " is damaged on this computer's disk: " + error.message);
   ++failed_count_;
   give_up(work, Outcome::kReturned, "its update was damaged on the host: " + error.message);

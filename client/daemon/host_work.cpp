@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "client/daemon/host_core.h"
+#include "proto/base/probe.h"
 
 namespace mh::client {
 namespace {
@@ -138,6 +139,7 @@ void HostCore::advance_inputs(TimePoint now, Work& work) {
 
 Actions HostCore::download_done(TimePoint now, const Digest& digest,
                                 const ManifestChunks* manifest) {
+  now = steady(now);
   fetches_.erase(digest);
   present_.erase(digest);
   cached_.insert(digest);
@@ -146,6 +148,7 @@ Actions HostCore::download_done(TimePoint now, const Digest& digest,
 }
 
 Actions HostCore::download_failed(TimePoint now, const Digest& digest, const Error& error) {
+  now = steady(now);
   present_.erase(digest);
   const auto found = fetches_.find(digest);
   if (found == fetches_.end() || mode_ == Mode::kExited) return settle(now);
@@ -164,12 +167,14 @@ Actions HostCore::download_failed(TimePoint now, const Digest& digest, const Err
     if (work.state == WorkState::kDownloading && uses(work, digest))
       give_up(work, Outcome::kReturned, problem);
   }
+  MH_PROBE("client: an input cannot be had");
   // The parameters of a step that is over are nobody's fault; all else would repeat itself.
   if (error.code != Errc::kNotFound) ask_not_before_ = now + std::chrono::seconds(30);
   return settle(now);
 }
 
 Actions HostCore::inputs_lost(TimePoint now, ResultId result, const std::vector<Digest>& inputs) {
+  now = steady(now);
   for (const Digest& digest : inputs) {
     log(Severity::kWarning,
         "blob " + short_name(digest) + " is gone from the cache: fetching it again");
@@ -223,8 +228,10 @@ Actions HostCore::trainer_progress(ResultId result, std::uint64_t samples_done) 
 }
 
 Actions HostCore::trainer_done(TimePoint now, const TrainerDone& done) {
+  now = steady(now);
   const auto found = work_.find(done.result);
   if (found == work_.end() || found->second.state != WorkState::kComputing) {
+    MH_PROBE("client: a result is computed that nobody wants any more");
     // Revoked or returned meanwhile. A record that is being delivered keeps its file.
     if (found == work_.end()) actions_.push_back(DropRecord{done.result});
     return settle(now);
@@ -249,6 +256,7 @@ Actions HostCore::trainer_done(TimePoint now, const TrainerDone& done) {
 }
 
 Actions HostCore::trainer_failed(TimePoint now, ResultId result, std::string error) {
+  now = steady(now);
   const auto found = work_.find(result);
   if (found == work_.end() || found->second.state != WorkState::kComputing) return settle(now);
   log(Severity::kWarning, "result " + to_string(result) + " failed: " + error);

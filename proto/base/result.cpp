@@ -1,12 +1,19 @@
 #include "proto/base/result.h"
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <stdexcept>
 
 #include "proto/base/check.h"
+#include "proto/base/check_handler.h"
 
 namespace mh {
+namespace {
+
+std::atomic<CheckHandler> check_handler{nullptr};
+
+}  // namespace
 
 std::string_view errc_name(Errc code) {
   switch (code) {
@@ -50,7 +57,10 @@ void throw_exception_from_error(const Error& error, const boost::source_location
   throw std::runtime_error(std::string(errc_name(error.code)) + ": " + error.message);
 }
 
+CheckHandler set_check_handler(CheckHandler handler) { return check_handler.exchange(handler); }
+
 void check_failed(const char* condition, const char* file, int line) {
+  if (const CheckHandler handler = check_handler.load()) handler(condition, file, line);
   std::fprintf(stderr, "%s:%d: broken invariant: %s\n", file, line, condition);
   std::abort();
 }

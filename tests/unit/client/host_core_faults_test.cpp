@@ -43,6 +43,18 @@ TEST_F(HostCoreTest, BackOffGrowsWithFullJitterUpToAMinute) {
   EXPECT_GT(longest, seconds(20));
 }
 
+// Found by manyhands-sim: the host asked again a day later.
+TEST_F(HostCoreTest, AClockThatIsSetBackCostsNoTime) {
+  start_working();
+  fail_call(Channel::kPoll);
+  now_ -= std::chrono::hours(24);
+  fail_call(Channel::kReport);
+  ASSERT_TRUE(core_.wake_at().has_value());
+  EXPECT_LE(*core_.wake_at() - now_, seconds(60));
+  ASSERT_TRUE(wake());
+  EXPECT_EQ(calls(Channel::kPoll).size(), 1u);
+}
+
 TEST_F(HostCoreTest, ComputesOnAndDeliversWhenTheServerIsBack) {
   start_computing();
   fail_call(Channel::kPoll);
