@@ -80,9 +80,10 @@ bool is_hopeless(const State& state, const WorkunitEntry& workunit, TimePoint no
   });
 }
 
-// A result that was refused or that failed: `to` is kRejected or kFailed.
-void take_failure(State& state, HostEntry& host, ResultEntry& result, ResultState to,
-                  std::string reason, TimePoint now) {
+// A result that was refused or that failed: `to` is kRejected or kFailed. Returns its row: the job
+// may end with it, and the coordinator then forgets its results.
+ResultRow take_failure(State& state, HostEntry& host, ResultEntry& result, ResultState to,
+                       std::string reason, TimePoint now) {
   JobEntry& job = state.job(result.row.job);
   WorkunitEntry& workunit = state.workunit(result.row.workunit);
   const bool is_rejected = to == ResultState::kRejected;
@@ -96,6 +97,7 @@ void take_failure(State& state, HostEntry& host, ResultEntry& result, ResultStat
   ++(is_rejected ? contribution.row.rejected_count : contribution.row.failed_count);
   state.changed(contribution);
   blame(state, host, now);
+  ResultRow decided = result.row;
   const std::string shard = std::to_string(workunit.row.shard);
   state.log(job, now,
             "result " + to_string(result.row.id) + " of shard " + shard + " from " +
@@ -107,6 +109,7 @@ void take_failure(State& state, HostEntry& host, ResultEntry& result, ResultStat
                 std::to_string(workunit.hosts_failed.size()) + " hosts; last: " + reason,
             now);
   }
+  return decided;
 }
 
 // How far below zero rounding may bring the loss of a sample.
@@ -236,24 +239,22 @@ class Judge {
 
   // The workunit is not done: the report decides something.
   ReportVerdict judge_open(const Report& report, ResultEntry& result, WorkunitEntry& workunit) {
-    const ResultId id = result.row.id;
     if (report.outcome == Outcome::kSuccess && report.screening != Screening::kMissing) {
       const std::string wrong = screen(report, workunit);
       if (wrong.empty()) return take_success(report, result, workunit);
       state_.effects().updates_unused.push_back(report.update_digest);
-      take_failure(state_, host_, result, ResultState::kRejected, wrong, now_);
-    } else if (report.outcome == Outcome::kFailed) {
-      take_failure(state_, host_, result, ResultState::kFailed, report.error, now_);
-    } else {
-      result.row.reason =
-          report.outcome == Outcome::kSuccess ? "the update is not at the server" : report.error;
-      if (result.row.reason.size() > kReasonBytesMax) result.row.reason.resize(kReasonBytesMax);
-      state_.set_state(result, ResultState::kReturned, now_);
+      return verdict_of(take_failure(state_, host_, result, ResultState::kRejected, wrong, now_));
+    }
+    if (report.outcome == Outcome::kFailed) {
+      return verdict_of(
+          take_failure(state_, host_, result, ResultState::kFailed, report.error, now_));
     }
     if (report.screening == Screening::kMissing) MH_PROBE("an update is not at the server");
-    // The job may have ended with it; the row is then in the host's memory.
-    const auto found = state_.results.find(id);
-    return verdict_of(found != state_.results.end() ? found->second.row : host_.finished.back());
+    result.row.reason =
+        report.outcome == Outcome::kSuccess ? "the update is not at the server" : report.error;
+    if (result.row.reason.size() > kReasonBytesMax) result.row.reason.resize(kReasonBytesMax);
+    state_.set_state(result, ResultState::kReturned, now_);
+    return verdict_of(result.row);
   }
 
   ReportVerdict take_success(const Report& report, ResultEntry& result, WorkunitEntry& workunit) {

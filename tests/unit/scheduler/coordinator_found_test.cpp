@@ -78,5 +78,24 @@ TEST_F(Found, AHostThatNamesNothingDoesNotKeepItsLeasesForEver) {
   EXPECT_EQ(calls, 62);
 }
 
+TEST_F(Found, TheVerdictThatEndsAJobNamesItsOwnResult) {
+  CoordinatorOptions with;
+  with.failed_hosts_max = 1;
+  start(with);
+  const HostId host = attach("attic");
+  const JobId job = submit(small_job());
+  const Assignment first = get(host);
+  const Assignment second = get(host, {first.result});
+  Report failure;
+  failure.result = first.result;
+  failure.outcome = Outcome::kFailed;
+  failure.error = "the loss is not finite";
+  const ReportVerdict verdict = report(host, failure);
+  EXPECT_EQ(view(job).row.state, JobState::kFailed);
+  EXPECT_EQ(verdict.result, first.result);
+  EXPECT_EQ(verdict.verdict, Verdict::kNoted);
+  EXPECT_EQ(finish(host, second).verdict, Verdict::kTooLate);
+}
+
 }  // namespace
 }  // namespace mh::scheduler
