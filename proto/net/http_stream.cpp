@@ -135,6 +135,12 @@ void HttpStream::shrink() {
   std::vector<char>().swap(storage_);
 }
 
+void HttpStream::drop_empty_buffer() {
+  if (begin_ != end_) return;
+  begin_ = end_ = 0;
+  std::vector<char>().swap(storage_);
+}
+
 void HttpStream::cancel() {
   ErrorCode ignored;
   socket_.cancel(ignored);

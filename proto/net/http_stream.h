@@ -50,8 +50,9 @@ class HttpStream : public std::enable_shared_from_this<HttpStream> {
   /// Bytes read and not yet consumed.
   std::string_view buffered() const { return {storage_.data() + begin_, end_ - begin_}; }
   void consume(std::size_t count) { begin_ += count; }
-  /// Gives memory back before a long wait.
+  /// Gives memory back before a long wait: what is more than a common call needs, or all of it.
   void shrink();
+  void drop_empty_buffer();
 
   /// Ends the operation under way.
   void cancel();
