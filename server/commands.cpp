@@ -54,6 +54,20 @@ int run(ServerOptions options, const LogOptions& log_options) {
   return kExitDone;
 }
 
+void add_limit_options(CLI::App& verb, ServerOptions& options) {
+  const auto add = [&verb](const char* name, std::size_t& value, const char* help) {
+    verb.add_option(name, value, help)
+        ->check(CLI::Range(std::size_t{1}, kConnectionsMax))
+        ->capture_default_str();
+  };
+  add("--connections-max", options.connections_max, "connections at a time");
+  add("--connections-per-address-max", options.connections_per_address_max,
+      "connections at a time from one address (many volunteers may share one)");
+  add("--held-calls-max", options.held_calls_max, "calls at a time that wait for work or news");
+  add("--commits-max", options.commits_max,
+      "decisions at a time on their way to the disk; above, calls are refused with Retry-After");
+}
+
 void add_run_options(CLI::App& verb, ServerOptions& options, LogOptions& log_options) {
   verb.add_option("DIR", options.folder, "folder made by 'init'")->required();
   verb.add_option("--listen", options.listen, "where to listen; port 0 takes a free one")
@@ -73,6 +87,7 @@ void add_run_options(CLI::App& verb, ServerOptions& options, LogOptions& log_opt
   verb.add_option("--pool-threads", options.pool_threads, "threads that read and write blobs")
       ->check(CLI::Range(1u, kThreadsMax))
       ->capture_default_str();
+  add_limit_options(verb, options);
   verb.add_option("--log-format", log_options.format, "text or json, to stderr")
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();

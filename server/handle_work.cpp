@@ -15,6 +15,8 @@ namespace mh::server {
 namespace {
 
 constexpr std::size_t kHostSecretBytes = 43;
+// When a call could not be held because too many are.
+constexpr std::chrono::milliseconds kBackoffFull{10'000};
 
 Status check_secret(const std::string& secret) {
   const bool is_base64url = std::all_of(secret.begin(), secret.end(), [](char c) {
@@ -71,6 +73,31 @@ asio::awaitable<Result<v1::AttachResponse>> attach(Core& core, net::CallContext 
   co_return response;
 }
 
+// A report decides something: it is no repetition.
+bool brings_news(const Core& core, const scheduler::ExchangeEvent& event) {
+  return std::any_of(event.reports.begin(), event.reports.end(), [&](const auto& report) {
+    const auto info = core.coordinator().result_info(event.host, report.result);
+    return info.has_value() && info->is_wanted;
+  });
+}
+
+// A host that was asked to stay away for a while: no work was done for it.
+Result<v1::ExchangeResponse> slow_down(const net::CallContext& context, bool has_reports,
+                                       std::chrono::milliseconds wait) {
+  const std::string why =
+      "this host asks too often; it may ask again in " + std::to_string(wait.count()) + " ms";
+  if (has_reports) {
+    // They are not looked at; their host keeps them and reports again.
+    const auto seconds = std::chrono::ceil<std::chrono::seconds>(wait);
+    context.response->headers.add("Retry-After", std::to_string(seconds.count()));
+    return fail(Errc::kResourceExhausted, why);
+  }
+  v1::ExchangeResponse response;
+  response.set_backoff_ms(static_cast<std::uint32_t>(wait.count()));
+  response.set_no_work_reason(why);
+  return response;
+}
+
 // Takes a call's turn: decides, lets the next held call have its turn, commits. `event` loses what
 // must not be said twice; `place` may be null.
 asio::awaitable<Result<scheduler::ExchangeReply>> ask(Core& core, scheduler::ExchangeEvent& event,
@@ -83,30 +110,59 @@ asio::awaitable<Result<scheduler::ExchangeReply>> ask(Core& core, scheduler::Exc
   co_return reply;
 }
 
+// A call and what it would be answered now.
+struct OpenExchange {
+  scheduler::ExchangeEvent event;
+  scheduler::ExchangeReply reply;
+};
+
+// The first turn: with the reports, which are screened before.
+asio::awaitable<Status> take_first_turn(Core& core, OpenExchange& open) {
+  const HostId host = open.event.host;
+  const bool is_useful = brings_news(core, open.event);
+  if (!open.event.reports.empty()) {
+    open.event = co_await screen_reports(core, std::move(open.event));
+  }
+  MH_CO_TRY(open.reply, co_await ask(core, open.event, nullptr));
+  if (is_useful || !open.reply.assignments.empty()) core.pace().refund(host.value(), core.now());
+  co_return Status();
+}
+
+// Holds the call until there is something to say. `ended` belongs to the caller's frame.
+asio::awaitable<Status> hold(Core& core, OpenExchange& open,
+                             const std::shared_ptr<net::CallSignal>& ended,
+                             std::chrono::milliseconds most) {
+  ParkedCalls::Place place(core.parked(), kWorkKey, open.event.host.value(), ended, most);
+  if (place.is_refused()) open.reply.backoff = kBackoffFull;
+  while (open.reply.is_parkable() && !place.is_over()) {
+    auto wait = most;
+    if (open.reply.retry_at) wait = std::clamp(*open.reply.retry_at - core.now(), {}, most);
+    co_await place.wait(wait);
+    // Nobody would hear the answer: a lease now would only be lost.
+    if (ended->is_set()) break;
+    MH_CO_TRY(open.reply, co_await ask(core, open.event, &place));
+  }
+  if (!open.reply.assignments.empty()) core.pace().refund(open.event.host.value(), core.now());
+  co_return Status();
+}
+
 asio::awaitable<Result<v1::ExchangeResponse>> exchange(Core& core, net::CallContext context,
                                                        v1::ExchangeRequest request) {
-  const TimePoint received = core.now();
   MH_CO_TRY(const HostSecretRow host, core.accounts().authenticate_host(context.bearer_token));
-  MH_CO_TRY(scheduler::ExchangeEvent event, to_event(request));
-  event.host = HostId(host.host_id);
-  event.received = received;
-  if (!event.reports.empty()) {
-    event = co_await screen_reports(core, std::move(event));
-  }
-  MH_CO_TRY(scheduler::ExchangeReply reply, co_await ask(core, event, nullptr));
-  const auto hold = hold_time(context, request.max_wait_ms());
-  if (reply.is_parkable() && hold.count() > 0) {
-    ParkedCalls::Place place(core.parked(), kWorkKey, host.host_id, context.ended, hold);
-    while (reply.is_parkable() && !place.is_over()) {
-      auto wait = hold;
-      if (reply.retry_at) wait = std::clamp(*reply.retry_at - core.now(), {}, hold);
-      co_await place.wait(wait);
-      // Nobody would hear the answer: a lease now would only be lost.
-      if (context.ended->is_set()) break;
-      MH_CO_TRY(reply, co_await ask(core, event, &place));
-    }
-  }
-  co_return to_message(reply);
+  OpenExchange open;
+  MH_CO_TRY(open.event, to_event(request));
+  open.event.host = HostId(host.host_id);
+  open.event.received = core.now();
+  if (const auto wait = core.pace().take(host.host_id, open.event.received))
+    co_return slow_down(context, !open.event.reports.empty(), *wait);
+  const auto most = hold_time(context, request.max_wait_ms());
+  // Thousands of held calls keep this frame: what is not needed any more goes.
+  context.headers = net::Headers();
+  request = v1::ExchangeRequest();
+  MH_CO_TRY_VOID(co_await take_first_turn(core, open));
+  if (open.reply.is_parkable() && most.count() > 0)
+    MH_CO_TRY_VOID(co_await hold(core, open, context.ended, most));
+  co_return to_message(open.reply);
 }
 
 asio::awaitable<Result<v1::DetachResponse>> detach(Core& core, net::CallContext context,

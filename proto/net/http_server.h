@@ -80,6 +80,9 @@ struct HttpServerOptions {
   std::chrono::milliseconds accept_pause = std::chrono::milliseconds(75);
 
   int listen_backlog = 4096;
+  /// The io executor runs on one thread: sessions need no strands, and a handler that runs on it,
+  /// too, is reached without a detour.
+  bool has_one_io_thread = false;
 };
 
 /// Methods and their handlers. Filled before the server starts, constant after.

@@ -31,6 +31,7 @@ HttpResponse tus_response(int status, std::string text = {}) {
 HttpResponse tus_error(const Error& error) {
   HttpResponse response = tus_response(status_of(error.code), error.message);
   if (error.code == Errc::kUnauthenticated) response.headers.add("WWW-Authenticate", "Bearer");
+  if (error.code == Errc::kUnavailable) response.headers.add("Retry-After", "1");
   return response;
 }
 

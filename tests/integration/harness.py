@@ -102,6 +102,8 @@ class Cluster:
         self.server_dir = self.directory / "server"
         self.port = 0
         self.server = None
+        self.server_options = []
+        self.server_process_options = {}
         self.volunteers = {}
         self.invitation = None
         self.environment = {**os.environ, "XDG_CONFIG_HOME": str(self.directory / "config"),
@@ -155,8 +157,9 @@ class Cluster:
         log = open(self.directory / "server.log", "ab")
         self.server = subprocess.Popen(
             [str(BIN / "manyhands-server"), "run", str(self.server_dir),
-             "--listen", f"127.0.0.1:{self.port}", "--port-file", str(port_file)],
-            stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+             "--listen", f"127.0.0.1:{self.port}", "--port-file", str(port_file),
+             *map(str, self.server_options)],
+            stdout=log, stderr=subprocess.STDOUT, start_new_session=True, **self.server_process_options)
         log.close()
 
         def ready():
