@@ -1,10 +1,10 @@
 # What people type. The build itself is CMake's: see CMakePresets.json.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build test soak demo lint format asan tsan bench clean
+.PHONY: help setup build test soak demo lint format asan tsan bench bench-server clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: ## install what is missing: Debian packages, LibTorch
 	@scripts/setup.sh
@@ -47,6 +47,10 @@ tsan: ## unit tests of server and client under ThreadSanitizer
 
 bench: ready ## the pipeline against bare trainers: samples/s, ms per step, bytes
 	@PATH="$$PWD/build/release/bin:$$PATH" python3 tests/bench/pipeline_bench.py
+
+bench-server: ready ## what the server bears: exchanges/s, memory per long poll, ms to the next step, downloads
+	@scripts/build.sh release load_generator aggregate_bench fill_store
+	@python3 tests/bench/server_bench.py
 
 clean: ## remove build/
 	@rm -rf build

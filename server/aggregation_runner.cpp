@@ -14,9 +14,11 @@
 namespace mh::server {
 namespace {
 
-// What may be gone in a second: a full disk, an operating system that failed once.
+// What may be gone in a second: a full disk, too many files open, an operating system that failed
+// once.
 bool is_passing(const Error& error) {
-  return error.code == Errc::kResourceExhausted || error.code == Errc::kInternal;
+  return error.code == Errc::kResourceExhausted || error.code == Errc::kInternal ||
+         error.code == Errc::kUnavailable;
 }
 
 // A job, shared between the state strand (which forgets it) and its own strand.

@@ -23,6 +23,7 @@
 #include "server/blob_access.h"
 #include "server/blob_doors.h"
 #include "server/core.h"
+#include "server/descriptors.h"
 #include "server/handlers.h"
 #include "server/pages.h"
 #include "server/server_folder.h"
@@ -61,6 +62,23 @@ std::string default_url(const HostPort& listen, std::uint16_t port) {
   return "http://" + (is_v6 ? "[" + listen.host + "]" : listen.host) + ":" + std::to_string(port);
 }
 
+// Every connection may have a call under way: most of them are held.
+net::HttpServerOptions http_limits(const ServerOptions& options) {
+  net::HttpServerOptions limits;
+  const std::size_t descriptors = raise_descriptor_limit();
+  limits.connections_max = connections_within(descriptors, options.connections_max);
+  if (limits.connections_max < options.connections_max)
+    log_warn("fewer connections than wanted: the process may not have enough files open",
+             {{"connections_max", limits.connections_max},
+              {"wanted", options.connections_max},
+              {"descriptors", descriptors}});
+  limits.has_one_io_thread = options.io_threads == 1;
+  limits.connections_per_address_max = options.connections_per_address_max;
+  limits.calls_max = limits.connections_max;
+  limits.calls_per_address_max = options.connections_per_address_max;
+  return limits;
+}
+
 void log_failure(std::exception_ptr failure) {
   if (failure == nullptr) return;
   try {
@@ -89,7 +107,10 @@ struct App::Parts {
   // Handlers that are still queued are destroyed with it, after everything that they refer to has
   // stopped using threads.
   asio::io_context io;
-  asio::any_io_executor strand = asio::make_strand(io);
+  // One io thread is a strand by itself.
+  const asio::any_io_executor strand = options.io_threads == 1
+                                           ? asio::any_io_executor(io.get_executor())
+                                           : asio::any_io_executor(asio::make_strand(io));
   std::unique_ptr<DiskWatch> disk;
   std::unique_ptr<BlobStore> blobs;
   std::unique_ptr<UploadStore> uploads;
@@ -126,9 +147,14 @@ Status App::Parts::open_core() {
   MH_TRY(ServerSnapshot snapshot, store->load());
   MH_TRY(std::vector<ManifestPtr> manifests, read_manifests(*blobs, snapshot.datasets));
   pool = std::make_unique<asio::thread_pool>(options.pool_threads);
-  const CoreParts parts{*store, *blobs, host_uploads, *disk, clock, strand, pool->get_executor()};
+  CoreLimits core_limits;
+  core_limits.commits_max = options.commits_max;
+  core_limits.held_calls_max = options.held_calls_max;
+  const CoreParts parts{*store, *blobs, host_uploads,         *disk,
+                        clock,  strand, pool->get_executor(), core_limits};
   core = std::make_unique<Core>(parts, std::move(snapshot), std::move(manifests));
-  http = std::make_unique<net::HttpServer>(io.get_executor(), pool->get_executor());
+  http = std::make_unique<net::HttpServer>(io.get_executor(), pool->get_executor(),
+                                           http_limits(options));
   return {};
 }
 

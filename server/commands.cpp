@@ -64,25 +64,7 @@ int run(ServerOptions options, const RunTexts& texts) {
   return kExitDone;
 }
 
-void add_run_options(CLI::App& verb, ServerOptions& options, RunTexts& texts) {
-  verb.add_option("DIR", options.folder, "folder made by 'init'")->required();
-  verb.add_option("--listen", options.listen, "where to listen; port 0 takes a free one")
-      ->type_name("HOST:PORT")
-      ->capture_default_str();
-  verb.add_option("--port-file", options.port_file,
-                  "the port is written there once the server listens")
-      ->type_name("FILE");
-  verb.add_option("--public-url", options.public_url,
-                  "what volunteers reach the server by, for join lines (default: from --listen)")
-      ->type_name("URL");
-  verb.add_flag("--insecure-http", options.insecure_http,
-                "listen beyond this machine without TLS (closed networks, or behind a TLS proxy)");
-  verb.add_option("--io-threads", options.io_threads, "threads that serve connections")
-      ->check(CLI::Range(1u, kThreadsMax))
-      ->capture_default_str();
-  verb.add_option("--pool-threads", options.pool_threads, "threads that read and write blobs")
-      ->check(CLI::Range(1u, kThreadsMax))
-      ->capture_default_str();
+void add_upload_options(CLI::App& verb, ServerOptions& options) {
   verb.add_option_function<std::string>(
           "--upload-lifetime",
           [&options](const std::string& text) {
@@ -110,6 +92,43 @@ void add_run_options(CLI::App& verb, ServerOptions& options, RunTexts& texts) {
           "... and their announced bytes together")
       ->type_name("SIZE")
       ->default_str("16GiB");
+}
+
+void add_limit_options(CLI::App& verb, ServerOptions& options) {
+  const auto add = [&verb](const char* name, std::size_t& value, const char* help) {
+    verb.add_option(name, value, help)
+        ->check(CLI::Range(std::size_t{1}, kConnectionsMax))
+        ->capture_default_str();
+  };
+  add("--connections-max", options.connections_max, "connections at a time");
+  add("--connections-per-address-max", options.connections_per_address_max,
+      "connections at a time from one address (many volunteers may share one)");
+  add("--held-calls-max", options.held_calls_max, "calls at a time that wait for work or news");
+  add("--commits-max", options.commits_max,
+      "decisions at a time on their way to the disk; above, calls are refused with Retry-After");
+}
+
+void add_run_options(CLI::App& verb, ServerOptions& options, RunTexts& texts) {
+  verb.add_option("DIR", options.folder, "folder made by 'init'")->required();
+  verb.add_option("--listen", options.listen, "where to listen; port 0 takes a free one")
+      ->type_name("HOST:PORT")
+      ->capture_default_str();
+  verb.add_option("--port-file", options.port_file,
+                  "the port is written there once the server listens")
+      ->type_name("FILE");
+  verb.add_option("--public-url", options.public_url,
+                  "what volunteers reach the server by, for join lines (default: from --listen)")
+      ->type_name("URL");
+  verb.add_flag("--insecure-http", options.insecure_http,
+                "listen beyond this machine without TLS (closed networks, or behind a TLS proxy)");
+  verb.add_option("--io-threads", options.io_threads, "threads that serve connections")
+      ->check(CLI::Range(1u, kThreadsMax))
+      ->capture_default_str();
+  verb.add_option("--pool-threads", options.pool_threads, "threads that read and write blobs")
+      ->check(CLI::Range(1u, kThreadsMax))
+      ->capture_default_str();
+  add_upload_options(verb, options);
+  add_limit_options(verb, options);
   verb.add_option("--log-format", texts.log_format, "text or json, to stderr")
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();

@@ -124,15 +124,29 @@ void CommitQueue::commit_group(std::size_t size) {
   }
   queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(size));
   front_ += size;
-  auto tell = [this, told = std::move(told)] {
-    for (const auto& committed : told) {
-      --in_flight_;
-      committed();
+  // The store may tell after this has gone, when the strand runs no more.
+  auto note = [this, strand = strand_, committed = committed_, told = std::move(told)] {
+    bool is_first = false;
+    {
+      const std::lock_guard lock(committed->mutex);
+      is_first = committed->told.empty();
+      committed->told.insert(committed->told.end(), told.begin(), told.end());
     }
+    if (is_first) asio::post(strand, [this] { tell_committed(); });
   };
-  store_.commit(std::move(rows), [strand = strand_, tell = std::move(tell)]() mutable {
-    asio::post(strand, std::move(tell));
-  });
+  store_.commit(std::move(rows), std::move(note));
+}
+
+void CommitQueue::tell_committed() {
+  std::vector<std::function<void()>> told;
+  {
+    const std::lock_guard lock(committed_->mutex);
+    told.swap(committed_->told);
+  }
+  for (const auto& committed : told) {
+    --in_flight_;
+    committed();
+  }
 }
 
 }  // namespace mh::server

@@ -28,6 +28,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <unordered_map>
 #include <vector>
@@ -94,6 +95,8 @@ class CommitQueue {
   void ask_disk(const Digest& update);
   void settle_update(const Digest& update, std::uint64_t consumed_by);
   void flush();
+  // Calls what the store has told as committed.
+  void tell_committed();
   // Number of entries at the front that must go together, 0 if they cannot go yet.
   std::size_t group_size() const;
   void commit_group(std::size_t size);
@@ -108,6 +111,14 @@ class CommitQueue {
   std::uint64_t front_ = 1;
   std::uint64_t in_flight_ = 0;
   std::unordered_map<Digest, std::shared_ptr<Pending>> pending_;
+  // What the store's thread has committed since the strand last looked: one turn of the strand for
+  // a whole group. Shared with the store, behind a leaf mutex.
+  struct Committed {
+    std::mutex mutex;
+    // Guarded by mutex.
+    std::vector<std::function<void()>> told;
+  };
+  const std::shared_ptr<Committed> committed_ = std::make_shared<Committed>();
 };
 
 }  // namespace mh::server

@@ -12,6 +12,8 @@
 namespace mh::server {
 namespace {
 
+// Calls held at a time for one host or account.
+constexpr std::size_t kHeldPerOwnerMax = 64;
 // Blobs taken out of their place in one turn of the strand.
 constexpr std::size_t kSweepMax = 32;
 // How long after its last call a host is told to be active.
@@ -33,7 +35,9 @@ Core::Core(const CoreParts& parts, ServerSnapshot snapshot, std::vector<Manifest
       started_(parts.clock.now()),
       coordinator_(options, std::move(snapshot.scheduler), started_),
       accounts_(std::move(snapshot.accounts)),
-      parked_(parts.strand),
+      turnstile_(parts.strand, parts.limits.working_calls_max),
+      parked_(parts.strand, ParkingLimits{parts.limits.held_calls_max, kHeldPerOwnerMax},
+              &turnstile_),
       aggregation_(parts.blobs, parts.strand,
                    [this](JobId job, std::uint64_t step, scheduler::StepOutput output) {
                      step_done(job, step, std::move(output));

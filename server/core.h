@@ -42,10 +42,20 @@
 #include "server/job_models.h"
 #include "server/parked_calls.h"
 #include "server/store.h"
+#include "server/turnstile.h"
 
 namespace mh::server {
 
 namespace asio = boost::asio;
+
+// What it takes at a time; beyond, calls are refused before any work is done for them.
+struct CoreLimits {
+  std::uint64_t commits_max = 4'096;
+  // Calls worked on at a time, and those that wait for their turn.
+  std::size_t working_calls_max = 512;
+  std::size_t waiting_calls_max = 8'192;
+  std::size_t held_calls_max = 10'000;
+};
 
 // What the core is made of; all must outlive it.
 struct CoreParts {
@@ -57,6 +67,7 @@ struct CoreParts {
   // The state strand, and where functions may block on the disk.
   asio::any_io_executor strand;
   asio::any_io_executor pool;
+  CoreLimits limits;
 };
 
 // Keys of ParkedCalls that are not job ids (which start at 1).
@@ -76,9 +87,16 @@ class Core {
   void stop();
 
   scheduler::Coordinator& coordinator() { return coordinator_; }
+  const scheduler::Coordinator& coordinator() const { return coordinator_; }
   Accounts& accounts() { return accounts_; }
   Datasets& datasets() { return datasets_; }
   ParkedCalls& parked() { return parked_; }
+  Turnstile& turnstile() { return turnstile_; }
+  // The server is behind: whoever comes now waits long, and so do all after it.
+  bool is_full() const {
+    return commits_.in_flight() >= parts_.limits.commits_max ||
+           turnstile_.waiting() >= parts_.limits.waiting_calls_max;
+  }
   Store& store() { return parts_.store; }
   BlobStore& blobs() { return parts_.blobs; }
   // Thread-safe.
@@ -143,6 +161,7 @@ class Core {
   scheduler::Coordinator coordinator_;
   Accounts accounts_;
   Datasets datasets_;
+  Turnstile turnstile_;
   ParkedCalls parked_;
   JobModels models_;
   AggregationRunner aggregation_;

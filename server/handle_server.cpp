@@ -31,7 +31,8 @@ asio::awaitable<Result<v1::GetStatusResponse>> get_status(Core& core, net::CallC
 }  // namespace
 
 void add_server_service(net::ServiceTable& table, Core& core) {
-  add_call(table, core, "ServerService/GetStatus", &get_status);
+  add_call(table, core, "ServerService/GetStatus", &get_status, Needs::kNothing, {},
+           Admission::kAlways);
 }
 
 }  // namespace mh::server

@@ -20,6 +20,8 @@ using std::chrono::milliseconds;
 constexpr std::size_t kHostSecretBytes = 43;
 // Longer than a turn takes to come (rule 18 of scheduler/coordinator.h).
 constexpr std::uint32_t kSlowedHoldMs = 1'000;
+// When a call could not be held because too many are.
+constexpr std::chrono::milliseconds kBackoffFull{10'000};
 
 Status check_secret(const std::string& secret) {
   const bool is_base64url = std::all_of(secret.begin(), secret.end(), [](char c) {
@@ -95,35 +97,58 @@ asio::awaitable<Result<scheduler::ExchangeReply>> ask(Core& core, scheduler::Exc
   co_return reply;
 }
 
+// A call and what it would be answered now.
+struct OpenExchange {
+  scheduler::ExchangeEvent event;
+  scheduler::ExchangeReply reply;
+};
+
+// The first turn: with the reports, which are screened before.
+asio::awaitable<Status> take_first_turn(Core& core, OpenExchange& open) {
+  if (!open.event.reports.empty()) {
+    open.event = co_await screen_reports(core, std::move(open.event));
+  }
+  MH_CO_TRY(open.reply, co_await ask(core, open.event, nullptr));
+  co_return Status();
+}
+
+// Holds the call until there is something to say. `ended` belongs to the caller's frame.
+asio::awaitable<Status> hold(Core& core, OpenExchange& open,
+                             const std::shared_ptr<net::CallSignal>& ended,
+                             std::chrono::milliseconds most) {
+  ParkedCalls::Place place(core.parked(), kWorkKey, open.event.host.value(), ended, most);
+  if (place.is_refused()) open.reply.backoff = kBackoffFull;
+  while (open.reply.is_parkable() && !place.is_over()) {
+    auto wait = most;
+    if (open.reply.retry_at) wait = std::clamp(*open.reply.retry_at - core.now(), {}, most);
+    co_await place.wait(wait);
+    // Nobody would hear the answer: a lease now would only be lost.
+    if (ended->is_set()) break;
+    MH_CO_TRY(open.reply, co_await ask(core, open.event, &place));
+    if (!core.disk().check_room()) break;
+  }
+  co_return Status();
+}
+
 asio::awaitable<Result<v1::ExchangeResponse>> exchange(Core& core, net::CallContext context,
                                                        v1::ExchangeRequest request) {
-  const TimePoint received = core.now();
   MH_CO_TRY(const HostSecretRow host, core.accounts().authenticate_host(context.bearer_token));
-  MH_CO_TRY(scheduler::ExchangeEvent event, to_event(request));
-  event.host = HostId(host.host_id);
-  event.received = received;
-  if (!event.reports.empty()) {
-    event = co_await screen_reports(core, std::move(event));
-  }
-  MH_CO_TRY(scheduler::ExchangeReply reply, co_await ask(core, event, nullptr));
-  // Without room nothing is worth waiting for here.
-  const bool may_hold = core.disk().check_room().has_value();
-  auto hold = may_hold ? hold_time(context, request.max_wait_ms()) : milliseconds(0);
+  OpenExchange open;
+  MH_CO_TRY(open.event, to_event(request));
+  open.event.host = HostId(host.host_id);
+  open.event.received = core.now();
+  auto most = hold_time(context, request.max_wait_ms());
   // Who asks too often waits here for its turn, whatever it asked for.
-  if (reply.is_slowed) hold = std::max(hold, hold_time(context, kSlowedHoldMs));
-  if (reply.is_parkable() && hold.count() > 0) {
-    ParkedCalls::Place place(core.parked(), kWorkKey, host.host_id, context.ended, hold);
-    while (reply.is_parkable() && !place.is_over()) {
-      auto wait = hold;
-      if (reply.retry_at) wait = std::clamp(*reply.retry_at - core.now(), {}, hold);
-      co_await place.wait(wait);
-      // Nobody would hear the answer: a lease now would only be lost.
-      if (context.ended->is_set()) break;
-      MH_CO_TRY(reply, co_await ask(core, event, &place));
-      if (!core.disk().check_room()) break;
-    }
-  }
-  co_return to_message(reply);
+  const auto slowed = std::max(most, hold_time(context, kSlowedHoldMs));
+  // Thousands of held calls keep this frame: what is not needed any more goes.
+  context.headers = net::Headers();
+  request = v1::ExchangeRequest();
+  MH_CO_TRY_VOID(co_await take_first_turn(core, open));
+  if (open.reply.is_slowed) most = slowed;
+  // Without room nothing is worth waiting for here.
+  if (open.reply.is_parkable() && most.count() > 0 && core.disk().check_room())
+    MH_CO_TRY_VOID(co_await hold(core, open, context.ended, most));
+  co_return to_message(open.reply);
 }
 
 asio::awaitable<Result<v1::DetachResponse>> detach(Core& core, net::CallContext context,

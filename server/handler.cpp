@@ -11,7 +11,14 @@ constexpr std::chrono::milliseconds kHoldMax{25'000};
 // Left of the caller's own time limit when a held call is answered.
 constexpr std::chrono::milliseconds kAnswerMargin{250};
 
+constexpr int kRetryAfterSeconds = 1;
+
 }  // namespace
+
+Error too_busy(net::ResponseMetadata& metadata) {
+  metadata.headers.add("Retry-After", std::to_string(kRetryAfterSeconds));
+  return fail(Errc::kUnavailable, "the server's disk is behind: try again in a second");
+}
 
 std::chrono::milliseconds hold_time(const net::CallContext& context, std::uint32_t wanted_ms) {
   const auto hold = std::min(std::chrono::milliseconds(wanted_ms), kHoldMax);

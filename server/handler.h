@@ -4,9 +4,11 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -38,23 +40,48 @@ template <class Request, class Response>
 using Handler = asio::awaitable<Result<Response>> (*)(Core& core, net::CallContext context,
                                                       Request request);
 
-// Runs a call that was made but not started on the strand.
+// Runs a call that was made but not started on the strand; with one io thread it is there already.
 template <class Response>
 asio::awaitable<Result<Response>> run_on_strand(asio::any_io_executor strand,
                                                 asio::awaitable<Result<Response>> call) {
+  const asio::any_io_executor here = co_await asio::this_coro::executor;
+  if (here == strand) co_return co_await std::move(call);
   co_return co_await asio::co_spawn(std::move(strand), std::move(call), asio::use_awaitable);
+}
+
+// Whether a call is refused while the disk is behind (Core::is_full).
+enum class Admission { kUnlessFull, kAlways };
+
+// "Try again in a second", which a call is refused with before anything is done for it.
+Error too_busy(net::ResponseMetadata& metadata);
+
+// `call` was made but not started: its frame is the only one that keeps its message while it waits.
+template <class Response>
+asio::awaitable<Result<Response>> run_admitted(Core& core,
+                                               std::shared_ptr<net::ResponseMetadata> metadata,
+                                               std::shared_ptr<net::CallSignal> ended,
+                                               asio::awaitable<Result<Response>> call) {
+  if (core.is_full()) co_return too_busy(*metadata);
+  if (!core.turnstile().try_enter()) co_await core.turnstile().enter();
+  const Turnstile::Pass pass(core.turnstile());
+  if (ended->is_set()) co_return fail(Errc::kCanceled, "the caller has gone");
+  co_return co_await std::move(call);
 }
 
 // `method` is "WorkService/Attach". `core` must outlive the table.
 template <class Request, class Response>
 void add_call(net::ServiceTable& table, Core& core, const std::string& method,
               Handler<Request, Response> handler, Needs needs = Needs::kNothing,
-              net::MethodOptions options = {}) {
-  auto run = [&core, handler, needs](net::CallContext context, Request request) {
+              net::MethodOptions options = {}, Admission admission = Admission::kUnlessFull) {
+  auto run = [&core, handler, needs, admission](net::CallContext context, Request request) {
     Status writable = check_disk(core, context, needs);
     if (!writable) return refused<Response>(std::move(writable).error());
-    return run_on_strand<Response>(core.strand(),
-                                   handler(core, std::move(context), std::move(request)));
+    auto metadata = context.response;
+    auto ended = context.ended;
+    auto call = handler(core, std::move(context), std::move(request));
+    if (admission == Admission::kUnlessFull)
+      call = run_admitted<Response>(core, std::move(metadata), std::move(ended), std::move(call));
+    return run_on_strand<Response>(core.strand(), std::move(call));
   };
   table.add<Request, Response>("/manyhands.v1." + method, std::move(run), options);
 }

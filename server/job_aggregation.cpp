@@ -16,8 +16,10 @@ namespace {
 // A step of so few shards is summed at once, tile by tile in the cache, when all are there; larger
 // ones as they come. The bits are the same.
 constexpr std::uint64_t kSumAtOnceMax = 8;
-// Elements from which on a second thread is worth its start.
-constexpr std::size_t kTwoThreadsMin = 500'000;
+// Updates that are added in one pass over the sum, which is what an addition costs: waited for as
+// they come, and mapped at a time.
+constexpr std::size_t kTogetherMin = 4;
+constexpr std::size_t kTogetherMax = 16;
 
 KillPoint before_publish("step.before_publish");
 KillPoint after_publish("step.after_publish");
@@ -37,25 +39,6 @@ Status read_pack(const BlobStore& blobs, const Digest& digest, PackBuffer& buffe
   const std::span<const float> values = pack.values();
   std::copy(values.begin(), values.end(), buffer.values().begin());
   return {};
-}
-
-// mean_gradient() with two threads. Every element is computed by itself, so the cut changes no bit.
-Status mean_in_two(std::span<const std::span<const float>> shards, std::uint64_t sample_count,
-                   std::span<float> out) {
-  if (out.size() < kTwoThreadsMin) return update::mean_gradient(shards, sample_count, out);
-  const std::size_t half = out.size() / 2;
-  std::vector<std::span<const float>> low;
-  std::vector<std::span<const float>> high;
-  for (const std::span<const float> shard : shards) {
-    low.push_back(shard.first(half));
-    high.push_back(shard.subspan(half));
-  }
-  auto upper = std::async(std::launch::async, [&] {
-    return update::mean_gradient(high, sample_count, out.subspan(half));
-  });
-  const Status lower = update::mean_gradient(low, sample_count, out.first(half));
-  MH_TRY_VOID(upper.get());
-  return lower;
 }
 
 }  // namespace
@@ -86,15 +69,15 @@ Status JobAggregation::prepare() {
   header.slots = update::optimizer_slots(model->spec.optimizer);
   optimizer_ = std::make_unique<PackBuffer>(header);
   const model::TrainingSpec& training = model->spec.training;
-  if (training.batch / training.shard > kSumAtOnceMax)
-    sum_ = std::make_unique<update::GradientAccumulator>(count);
+  sums_as_they_come_ = training.batch / training.shard > kSumAtOnceMax;
+  sum_ = std::make_unique<StepSum>(count);
   mean_.resize(count);
   model_ = std::move(model);
   return {};
 }
 
 void JobAggregation::restart_sum(std::uint64_t step) {
-  if (sum_ != nullptr) sum_->reset();
+  sum_->reset();
   sum_step_ = step;
   added_.clear();
   waiting_.clear();
@@ -113,47 +96,52 @@ Result<MappedUpdate> JobAggregation::map_update(const Digest& digest, std::uint6
   return MappedUpdate{std::move(file), pack.values()};
 }
 
-Status JobAggregation::add_update(std::uint64_t shard, const Digest& digest, std::uint64_t step) {
-  MH_TRY(const MappedUpdate update, map_update(digest, step));
-  MH_TRY_VOID(sum_->add(shard, update.values));
-  added_.push_back(digest);
-  return {};
+Result<MappedUpdates> JobAggregation::map_updates(std::span<const Digest> digests,
+                                                  std::uint64_t step) const {
+  MappedUpdates updates;
+  for (const Digest& digest : digests) {
+    MH_TRY(MappedUpdate update, map_update(digest, step));
+    updates.shards.push_back(update.values);
+    updates.files.push_back(std::move(update.file));
+  }
+  return updates;
 }
 
-Status JobAggregation::sum_at_once(const scheduler::StepReady& step) {
-  std::vector<MappedUpdate> updates;
-  std::vector<std::span<const float>> shards;
-  for (const Digest& digest : step.update_digests) {
-    MH_TRY(MappedUpdate update, map_update(digest, step.step));
-    shards.push_back(update.values);
-    updates.push_back(std::move(update));
-  }
-  return mean_in_two(shards, step.sample_count, mean_);
+Status JobAggregation::add_updates(std::span<const Digest> digests, std::uint64_t step) {
+  MH_TRY(const MappedUpdates updates, map_updates(digests, step));
+  MH_TRY_VOID(sum_->add(updates.shards));
+  added_.insert(added_.end(), digests.begin(), digests.end());
+  return {};
 }
 
 Status JobAggregation::sum_the_rest(const scheduler::StepReady& step) {
   const bool is_prefix = sum_step_ == step.step && added_.size() <= step.update_digests.size() &&
                          std::equal(added_.begin(), added_.end(), step.update_digests.begin());
   if (!is_prefix) restart_sum(step.step);
-  for (std::size_t shard = added_.size(); shard < step.update_digests.size(); ++shard) {
-    MH_TRY_VOID(add_update(shard, step.update_digests[shard], step.step));
+  std::span<const Digest> rest = std::span(step.update_digests).subspan(added_.size());
+  while (rest.size() > kTogetherMax) {
+    MH_TRY_VOID(add_updates(rest.first(kTogetherMax), step.step));
+    rest = rest.subspan(kTogetherMax);
   }
-  sum_->mean(step.sample_count, mean_);
+  MH_TRY(const MappedUpdates last, map_updates(rest, step.step));
+  MH_TRY_VOID(sum_->mean(last.shards, step.sample_count, mean_));
   restart_sum(step.step + 1);
   return {};
 }
 
 void JobAggregation::accept(const scheduler::UpdateAccepted& update) {
-  if (!prepare() || sum_ == nullptr) return;
+  if (!prepare() || !sums_as_they_come_) return;
   if (update.step < sum_step_ || unpublished_) return;
   if (update.step > sum_step_) restart_sum(update.step);
   if (update.shard < added_.size()) return;
   waiting_[update.shard] = update.update_digest;
-  while (!waiting_.empty() && waiting_.begin()->first == added_.size()) {
-    const auto next = waiting_.begin();
-    if (!add_update(next->first, next->second, update.step)) return;
-    waiting_.erase(next);
+  std::vector<Digest> next;
+  for (const auto& [shard, digest] : waiting_) {
+    if (shard != added_.size() + next.size() || next.size() == kTogetherMax) break;
+    next.push_back(digest);
   }
+  if (next.size() < kTogetherMin || !add_updates(next, update.step)) return;
+  waiting_.erase(waiting_.begin(), waiting_.lower_bound(added_.size()));
 }
 
 Status JobAggregation::load_state(const scheduler::StepReady& step) {
@@ -177,7 +165,7 @@ Result<scheduler::StepOutput> JobAggregation::complete(const scheduler::StepRead
   MH_TRY_VOID(prepare());
   if (unpublished_ == step.step) return publish(step.step + 1);
   unpublished_.reset();
-  MH_TRY_VOID(sum_ == nullptr ? sum_at_once(step) : sum_the_rest(step));
+  MH_TRY_VOID(sum_the_rest(step));
   MH_TRY_VOID(load_state(step));
   // From here on the buffers are those of the next step, or spoiled.
   parameters_digest_ = {};

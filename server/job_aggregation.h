@@ -3,6 +3,7 @@
 // Threads: one at a time (the job's strand).
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -11,7 +12,8 @@
 #include "scheduler/events.h"
 #include "server/blob_store.h"
 #include "server/job_models.h"
-#include "trainer/update/aggregate.h"
+#include "server/step_sum.h"
+#include "trainer/update/step.h"
 
 namespace mh::server {
 
@@ -38,13 +40,18 @@ struct MappedUpdate {
   std::span<const float> values;
 };
 
+struct MappedUpdates {
+  std::vector<MappedFile> files;
+  std::vector<std::span<const float>> shards;
+};
+
 class JobAggregation {
  public:
   JobAggregation(BlobStore& blobs, const Digest& job_digest, const Digest& manifest_digest)
       : blobs_(blobs), job_digest_(job_digest), manifest_digest_(manifest_digest) {}
 
-  // Adds an update if it is the next shard of its step; keeps its digest until it is, otherwise.
-  // Failures are found again by complete().
+  // Keeps the digest of an update until it and some more are the next shards of their step, and
+  // adds these in one pass. Failures are found again by complete().
   void accept(const scheduler::UpdateAccepted& update);
 
   // Takes the step. Errors: kResourceExhausted, kInternal (the disk; call again later);
@@ -56,9 +63,9 @@ class JobAggregation {
   Status load_state(const scheduler::StepReady& step);
   // An update of this job and step. Errors: kNotFound, kDataLoss, kInvalidArgument.
   Result<MappedUpdate> map_update(const Digest& digest, std::uint64_t step) const;
-  Status add_update(std::uint64_t shard, const Digest& digest, std::uint64_t step);
-  // Both leave the mean gradient in mean_.
-  Status sum_at_once(const scheduler::StepReady& step);
+  Result<MappedUpdates> map_updates(std::span<const Digest> digests, std::uint64_t step) const;
+  Status add_updates(std::span<const Digest> digests, std::uint64_t step);
+  // Leaves the mean gradient in mean_.
   Status sum_the_rest(const scheduler::StepReady& step);
   void restart_sum(std::uint64_t step);
   Result<scheduler::StepOutput> publish(std::uint64_t steps_done);
@@ -78,8 +85,9 @@ class JobAggregation {
   update::StepOutcome outcome_;
 
   // The sum of step `sum_step_`: the updates added, in order, and those waiting for their turn.
-  // Null for a job whose few shards are summed at once.
-  std::unique_ptr<update::GradientAccumulator> sum_;
+  std::unique_ptr<StepSum> sum_;
+  // False for a job whose few shards are summed at once.
+  bool sums_as_they_come_ = false;
   std::uint64_t sum_step_ = 0;
   std::vector<Digest> added_;
   std::map<std::uint64_t, Digest> waiting_;

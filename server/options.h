@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -19,7 +20,7 @@ struct ServerOptions {
   std::string public_url;
   // Listen beyond this machine without TLS.
   bool insecure_http = false;
-  unsigned io_threads = 2;
+  unsigned io_threads = 1;
   unsigned pool_threads = 2;
   // With less free on the folder's disk the server is degraded (server/disk_watch.h).
   std::uint64_t disk_reserve_bytes = 256'000'000;
@@ -28,8 +29,17 @@ struct ServerOptions {
   // Unfinished uploads that one host (or account) may have, and their announced bytes together.
   std::uint32_t uploads_per_owner = 64;
   std::uint64_t upload_bytes_per_owner = std::uint64_t{16} << 30;
+  // Connections at a time, in all and of one address. The first is lowered to what the process's
+  // limit of descriptors allows (descriptors.h).
+  std::size_t connections_max = 10'000;
+  std::size_t connections_per_address_max = 2'000;
+  // Calls that wait for work or news at a time.
+  std::size_t held_calls_max = 10'000;
+  // Transitions on their way to the disk at a time; above, calls are refused before any work.
+  std::size_t commits_max = 4'096;
 };
 
 inline constexpr unsigned kThreadsMax = 64;
+inline constexpr std::size_t kConnectionsMax = 1'000'000;
 
 }  // namespace mh::server

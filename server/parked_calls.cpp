@@ -38,6 +38,7 @@ ParkedCalls::Place::Place(ParkedCalls& calls, std::uint64_t key, std::uint64_t o
   }
   ++of_owner;
   ++calls_.count_;
+  if (calls_.turnstile_ != nullptr) calls_.turnstile_->step_aside();
   std::list<Place*>& queue = calls_.parked_[key_];
   position_ = queue.insert(queue.end(), this);
   subscription_ = ended_->subscribe(
@@ -51,6 +52,7 @@ ParkedCalls::Place::~Place() {
   queue.erase(position_);
   if (queue.empty()) calls_.parked_.erase(key_);
   --calls_.count_;
+  if (calls_.turnstile_ != nullptr) calls_.turnstile_->step_back();
   if (--calls_.count_of_owner_[owner_] == 0) calls_.count_of_owner_.erase(owner_);
 }
 

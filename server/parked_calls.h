@@ -23,6 +23,7 @@
 #include <memory>
 
 #include "proto/net/connect_core.h"
+#include "server/turnstile.h"
 
 namespace mh::server {
 
@@ -36,8 +37,10 @@ struct ParkingLimits {
 
 class ParkedCalls {
  public:
-  explicit ParkedCalls(asio::any_io_executor strand, ParkingLimits limits = {})
-      : strand_(std::move(strand)), limits_(limits) {}
+  // `turnstile`, if given, is left by calls as long as they are parked; it must outlive this.
+  explicit ParkedCalls(asio::any_io_executor strand, ParkingLimits limits = {},
+                       Turnstile* turnstile = nullptr)
+      : strand_(std::move(strand)), limits_(limits), turnstile_(turnstile) {}
 
   // A call's place in the queue; lives in the frame of its handler.
   class Place {
@@ -54,6 +57,8 @@ class ParkedCalls {
     // Nothing is to be waited for any more: time is up, the caller has gone, the server stops or
     // too many are parked.
     bool is_over() const;
+    // It was not let in: too many are parked.
+    bool is_refused() const { return !is_parked_ && !calls_.is_stopped_; }
     // Something is left for others: wakes the next one of this wake() that has not looked yet.
     void pass_on();
 
@@ -85,6 +90,7 @@ class ParkedCalls {
 
   const asio::any_io_executor strand_;
   const ParkingLimits limits_;
+  Turnstile* const turnstile_;
   std::map<std::uint64_t, std::list<Place*>> parked_;
   std::map<std::uint64_t, std::size_t> count_of_owner_;
   std::size_t count_ = 0;

@@ -136,7 +136,7 @@ Result<Database> Database::open(const std::filesystem::path& file, Mode mode) {
   sqlite3_busy_timeout(database.connection_, 10'000);
   std::string settings =
       "PRAGMA foreign_keys=ON; PRAGMA synchronous=FULL; PRAGMA journal_size_limit=67108864;"
-      "PRAGMA cache_size=-4096; PRAGMA temp_store=MEMORY;";
+      "PRAGMA cache_size=-32768; PRAGMA temp_store=MEMORY;";
   if (mode != Mode::kReadOnly) settings = "PRAGMA journal_mode=WAL;" + settings;
   MH_TRY_VOID(database.execute(settings));
   return database;

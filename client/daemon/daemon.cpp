@@ -232,15 +232,18 @@ asio::awaitable<void> Daemon::exchange(Channel channel, ExchangeCall call) {
   call_options.timeout = call.wait + kCallMargin;
   before_call.pass();
   std::string method(kExchange);
-  auto response = co_await client(channel).call<v1::ExchangeResponse>(
-      std::move(method), std::move(request), std::move(call_options));
-  if (response.has_value()) {
-    const ExchangeReply reply = from_message(*response);
+  v1::ExchangeResponse response;
+  net::ReplyMetadata metadata;
+  const Status done = co_await client(channel).call_message(std::move(method), &request, &response,
+                                                            std::move(call_options), &metadata);
+  if (done.has_value()) {
+    const ExchangeReply reply = from_message(response);
     log_verdicts(reply);
     after_call.pass();
     perform(core_.exchange_done(now(), channel, reply));
   } else {
-    perform(core_.exchange_failed(now(), channel, response.error()));
+    const auto retry_after = net::retry_after_of(metadata.headers);
+    perform(core_.exchange_failed(now(), channel, done.error(), retry_after));
   }
 }
 

@@ -72,12 +72,13 @@ Actions HostCore::exchange_done(TimePoint now, Channel channel, const ExchangeRe
   return settle(now);
 }
 
-Actions HostCore::exchange_failed(TimePoint now, Channel channel, const Error& error) {
+Actions HostCore::exchange_failed(TimePoint now, Channel channel, const Error& error,
+                                  milliseconds retry_after) {
   now = steady(now);
   if (mode_ == Mode::kExited) return {};
   ExchangeState& exchange = channel == Channel::kPoll ? poll_ : report_;
   if (!exchange.is_cancelled) {
-    server_failed(now, error);
+    server_failed(now, error, retry_after);
     // A report that the server cannot even read must not block the others for ever.
     if (error.code == Errc::kInvalidArgument) end_exchange(now, exchange);
   }
@@ -123,7 +124,7 @@ void HostCore::server_answered() {
   server_retry_at_ = TimePoint{};
 }
 
-void HostCore::server_failed(TimePoint now, const Error& error) {
+void HostCore::server_failed(TimePoint now, const Error& error, milliseconds retry_after) {
   const bool is_refusal = means_refused(error.code);
   if (!is_server_away_ || is_refusal != is_refused_) {
     log(is_refusal ? Severity::kError : Severity::kWarning,
@@ -135,7 +136,8 @@ void HostCore::server_failed(TimePoint now, const Error& error) {
   is_refused_ = is_refusal;
   server_problem_ = error.message;
   if (now < server_retry_at_) return;  // Two calls failed together: that is one failure.
-  const milliseconds wait = server_backoff_.next();
+  const milliseconds wait =
+      server_backoff_.next() + std::min(retry_after, options_.retry_after_max);
   server_retry_at_ = now + (is_refusal ? options_.refused_wait + wait : wait);
 }
 

@@ -15,9 +15,11 @@
 //  4. A finished result is recorded before it is uploaded and forgotten only on a verdict.
 //     *Rationale:* kill -9 of the client loses no finished work.
 //  5. A server that is away is told once, asked again after a full-jitter back-off, and told once
-//     when it is back. One call at a time asks; transfers wait for its answer. Computing goes on
-//     meanwhile. *Rationale:* what has piled up in a day must not be tried all at once, again and
-//     again; and the first answer says which of it nobody needs any more.
+//     when it is back. One that has too much to do says how long to stay away: the back-off comes
+//     on top of that, or all would come back together. One call at a time asks; transfers wait for
+//     its answer. Computing goes on meanwhile. *Rationale:* what has piled up in a day must not be
+//     tried all at once, again and again; and the first answer says which of it nobody needs any
+//     more.
 //  6. A trainer that ends takes nothing with it: its workunits are given to the next one; a
 //     workunit during which two trainers ended is reported as failed. Restarts back off.
 //  7. Paused: computing stops, uncomputed leases go back, finished results are still delivered.
@@ -61,6 +63,8 @@ struct HostCoreOptions {
   std::chrono::milliseconds stop_limit = std::chrono::seconds(3);
   /// While the server refuses this host (unknown secret, other version).
   std::chrono::milliseconds refused_wait = std::chrono::minutes(5);
+  /// Longest Retry-After that is believed.
+  std::chrono::milliseconds retry_after_max = std::chrono::minutes(10);
   net::BackoffOptions backoff;
   /// Between tries to upload or download one thing.
   net::BackoffOptions transfer_backoff = {std::chrono::milliseconds(500), std::chrono::minutes(5)};
@@ -116,7 +120,9 @@ class HostCore {
   Actions start(TimePoint now, std::vector<Report> recovered, bool is_paused);
 
   Actions exchange_done(TimePoint now, Channel channel, const ExchangeReply& reply);
-  Actions exchange_failed(TimePoint now, Channel channel, const Error& error);
+  /// `retry_after`: the server asked not to come back before.
+  Actions exchange_failed(TimePoint now, Channel channel, const Error& error,
+                          std::chrono::milliseconds retry_after = {});
   /// A blob is in the cache. For a manifest the shell passes its chunks.
   Actions download_done(TimePoint now, const Digest& digest, const ManifestChunks* manifest);
   Actions download_failed(TimePoint now, const Digest& digest, const Error& error);
@@ -207,7 +213,7 @@ class HostCore {
   void end_exchange(TimePoint now, ExchangeState& exchange);
   void cancel_poll();
   void server_answered();
-  void server_failed(TimePoint now, const Error& error);
+  void server_failed(TimePoint now, const Error& error, std::chrono::milliseconds retry_after = {});
   void stop_trainer();
   void return_uncomputed(const std::string& why);
   bool accepts_work() const;

@@ -40,6 +40,8 @@ Error errno_error(std::string_view doing, const fs::path& path, int error_number
   if (error_number == ENOENT) code = Errc::kNotFound;
   if (error_number == EACCES || error_number == EPERM) code = Errc::kPermissionDenied;
   if (error_number == EEXIST) code = Errc::kAlreadyExists;
+  // Too many files open: gone in a moment.
+  if (error_number == EMFILE || error_number == ENFILE) code = Errc::kUnavailable;
   std::string reason = std::strerror(error_number);
   if (error_number == ENOSPC || error_number == EDQUOT) {
     code = Errc::kResourceExhausted;

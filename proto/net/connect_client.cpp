@@ -54,6 +54,12 @@ Result<std::string> plain_body(const HttpResponse& response, std::uint64_t bytes
 
 }  // namespace
 
+std::chrono::seconds retry_after_of(const Headers& headers) {
+  constexpr std::uint64_t kSecondsMax = 86'400;
+  const auto seconds = parse_decimal(trim(headers.find("Retry-After").value_or("")));
+  return std::chrono::seconds(std::min(seconds.value_or(0), kSecondsMax));
+}
+
 Result<HttpRequest> encode_call(const std::string& method, const Message& message,
                                 const CallOptions& options) {
   MH_TRY(std::string body, serialise(message, options.codec));

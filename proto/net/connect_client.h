@@ -53,4 +53,8 @@ Result<HttpRequest> encode_call(const std::string& method, const Message& messag
 Status decode_reply(const HttpResponse& response, const CallOptions& options, Message& message,
                     ReplyMetadata* metadata = nullptr);
 
+/// What a reply's Retry-After asks for, in seconds as this server and common proxies write it; 0
+/// without one, or for a date.
+std::chrono::seconds retry_after_of(const Headers& headers);
+
 }  // namespace mh::net

@@ -342,7 +342,7 @@ HttpResponse ConnectCore::encode(const DecodedCall& call,
   }
   const Status added = add_metadata(metadata, response);
   if (added.has_value()) return response;
-  log_error(added.error().message, {{"method", call.context.method}});
+  log_error(added.error().message, {{"method", call.method->path}});
   return error_response(added.error(), {});
 }
 

@@ -15,6 +15,8 @@ namespace {
 
 constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
 constexpr auto kLookInterval = std::chrono::milliseconds(250);
+// Most handlers end within the time of a commit: only callers who wait longer are watched.
+constexpr auto kWatchAfter = std::chrono::milliseconds(100);
 // Also bounds a chunk's extensions and the trailer, which no limit of the parser does.
 constexpr std::size_t kChunkBufferBytes = 64 * 1024;
 // A body in chunks of one byte has six bytes on the wire for each.
@@ -150,8 +152,10 @@ asio::awaitable<void> Session::run_call(DecodedCall call, std::shared_ptr<CallSl
   if (is_stopping_) open->end();
 
   const auto& handler = server_->services.handler(call.method->path);
+  // The handler gets the context; what is encoded afterwards needs only the metadata.
+  const std::shared_ptr<ResponseMetadata> metadata = call.context.response;
   try {
-    auto running = handler(call.context, std::move(call.request));
+    auto running = handler(std::move(call.context), std::move(call.request));
     auto on_end = [open, slot = std::move(slot), path = call.method->path](
                       const std::exception_ptr& exception,
                       Result<std::unique_ptr<Message>> result) {
@@ -178,19 +182,26 @@ asio::awaitable<void> Session::run_call(DecodedCall call, std::shared_ptr<CallSl
         fail(Errc::kDeadlineExceeded,
              "the call took longer than " + std::to_string(timeout.count()) + " ms"));
     call.context.response = std::make_shared<ResponseMetadata>();
+  } else {
+    call.context.response = metadata;
   }
   auto response = ConnectCore::encode(call, *std::move(open->outcome));
   co_await respond(std::move(response));
 }
 
 asio::awaitable<void> Session::wait_for_outcome(std::shared_ptr<OpenCall> open, Deadline deadline) {
-  watch_caller(open);
-  open->wake.expires_at(deadline);
-  while (!open->outcome && !open->is_abandoned && Clock::now() < deadline)
-    co_await open->wake.async_wait(kToken);
+  open->wake.expires_at(std::min(deadline, Clock::now() + kWatchAfter));
+  co_await open->wake.async_wait(kToken);
+  if (!open->outcome && !open->is_abandoned && Clock::now() < deadline) {
+    watch_caller(open);
+    stream_->drop_empty_buffer();
+    open->wake.expires_at(deadline);
+    while (!open->outcome && !open->is_abandoned && Clock::now() < deadline)
+      co_await open->wake.async_wait(kToken);
+    open->look.cancel();
+    stream_->cancel();
+  }
   open->is_over = true;
-  open->look.cancel();
-  stream_->cancel();
 }
 
 void Session::watch_caller(const std::shared_ptr<OpenCall>& call) {

@@ -6,6 +6,7 @@
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/dispatch.hpp>
+#include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/v6_only.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/write.hpp>
@@ -23,6 +24,11 @@ using asio::ip::tcp;
 using ErrorCode = boost::system::error_code;
 
 constexpr std::size_t kPiecesKept = 16;
+// Connections taken in one go: whoever comes behind a crowd shall not wait for all of its requests.
+constexpr int kWelcomedAtOnce = 64;
+// Connections closed in one go while there are no descriptors, and how often the log says so.
+constexpr int kRefusedAtOnce = 64;
+constexpr auto kAcceptWarningInterval = std::chrono::seconds(10);
 constexpr auto kStopLook = std::chrono::milliseconds(10);
 constexpr std::string_view kFullResponse =
     "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 51\r\n"
@@ -122,25 +128,49 @@ HttpServer::Impl::Impl(asio::any_io_executor io_of, asio::any_io_executor pool_o
     : io(std::move(io_of)),
       pool(std::move(pool_of)),
       options(limits),
-      acceptor(asio::make_strand(io)),
+      acceptor(make_executor()),
       spare_descriptor(open_spare()) {}
+
+asio::any_io_executor HttpServer::Impl::make_executor() const {
+  if (options.has_one_io_thread) return io;
+  // A strand of what is known to be an io_context costs half of one of anything.
+  if (const auto* context = io.target<asio::io_context::executor_type>())
+    return asio::make_strand(*context);
+  return asio::make_strand(io);
+}
 
 asio::awaitable<void> HttpServer::Impl::accept_all(std::shared_ptr<Impl> self) {
   while (!self->is_stopping) {
-    auto strand = asio::make_strand(self->io);
+    const asio::any_io_executor strand = self->make_executor();
     constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
     auto [error, socket] = co_await self->acceptor.async_accept(strand, kToken);
     if (!self->acceptor.is_open()) co_return;
     if (!error) {
       self->welcome(std::move(socket));
-      continue;
+      error = self->welcome_more();
     }
+    if (!error) continue;
     if (error == asio::error::connection_aborted) continue;
     // Retrying at once would spin at full load.
-    if (is_lack_of_descriptors(error)) self->refuse_one_for_lack_of_descriptors();
-    log_warn("cannot accept a connection: " + error.message());
+    if (is_lack_of_descriptors(error)) self->refuse_some_for_lack_of_descriptors();
+    const auto now = HttpStream::Clock::now();
+    if (now >= self->accept_warning_due) {
+      log_warn("cannot accept connections: " + error.message());
+      self->accept_warning_due = now + kAcceptWarningInterval;
+    }
     co_await sleep_for(self->options.accept_pause);
   }
+}
+
+boost::system::error_code HttpServer::Impl::welcome_more() {
+  ErrorCode error;
+  for (int i = 0; i < kWelcomedAtOnce && acceptor.is_open(); ++i) {
+    tcp::socket socket = acceptor.accept(make_executor(), error);
+    if (error == asio::error::would_block || error == asio::error::try_again) return {};
+    if (error) return error;
+    welcome(std::move(socket));
+  }
+  return {};
 }
 
 void HttpServer::Impl::welcome(tcp::socket socket) {
@@ -168,12 +198,18 @@ void HttpServer::Impl::welcome(tcp::socket socket) {
   asio::co_spawn(executor, Session::run(std::move(session)), log_end);
 }
 
-void HttpServer::Impl::refuse_one_for_lack_of_descriptors() {
-  spare_descriptor.reset();
-  const UniqueFd refused(
-      ::accept4(acceptor.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-  ++connections_refused;
-  spare_descriptor = open_spare();
+void HttpServer::Impl::refuse_some_for_lack_of_descriptors() {
+  for (int i = 0; i < kRefusedAtOnce; ++i) {
+    spare_descriptor.reset();
+    UniqueFd refused(
+        ::accept4(acceptor.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    const bool is_one = refused.is_open();
+    // Its descriptor is the next spare one.
+    refused.reset();
+    spare_descriptor = open_spare();
+    if (!is_one) return;
+    ++connections_refused;
+  }
 }
 
 void HttpServer::Impl::close_acceptor() {
@@ -290,7 +326,8 @@ Result<std::uint16_t> HttpServer::start(const std::string& host, std::uint16_t p
   if (!error && endpoint.address().is_v6() && endpoint.address().is_unspecified())
     acceptor.set_option(asio::ip::v6_only(false), error);
   if (!error) acceptor.bind(endpoint, error);
-  if (!error) acceptor.listen(options.listen_backlog, error);
+  if (!error) acceptor.listen(impl_->options.listen_backlog, error);
+  if (!error) acceptor.non_blocking(true, error);
   if (error) {
     ErrorCode ignored;
     acceptor.close(ignored);

@@ -90,6 +90,9 @@ struct HttpServerOptions {
   std::string tls_key_pem;
   /// For the handshake of a new connection.
   std::chrono::milliseconds handshake_timeout = std::chrono::seconds(10);
+  /// The io executor runs on one thread: sessions need no strands, and a handler that runs on it,
+  /// too, is reached without a detour.
+  bool has_one_io_thread = false;
 };
 
 /// Methods and their handlers. Filled before the server starts, constant after.

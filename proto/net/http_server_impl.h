@@ -83,6 +83,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   // --- The acceptor, on its strand. ---
   asio::ip::tcp::acceptor acceptor;
   UniqueFd spare_descriptor;
+  std::chrono::steady_clock::time_point accept_warning_due{};
 
   // --- Counters. ---
   std::atomic<bool> is_stopping = false;
@@ -97,9 +98,13 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   std::atomic<std::uint64_t> bytes_received = 0;
   std::atomic<std::uint64_t> bytes_sent = 0;
 
+  /// For a session, or the acceptor: whatever runs on it runs one at a time.
+  asio::any_io_executor make_executor() const;
   static asio::awaitable<void> accept_all(std::shared_ptr<Impl> self);
   void welcome(asio::ip::tcp::socket socket);
-  void refuse_one_for_lack_of_descriptors();
+  /// Those that wait already.
+  boost::system::error_code welcome_more();
+  void refuse_some_for_lack_of_descriptors();
   void close_acceptor();
 
   /// The handler of the longest page path that matches, or null.

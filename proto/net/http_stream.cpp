@@ -239,6 +239,12 @@ void HttpStream::shrink() {
   std::vector<char>().swap(storage_);
 }
 
+void HttpStream::drop_empty_buffer() {
+  if (begin_ != end_) return;
+  begin_ = end_ = 0;
+  std::vector<char>().swap(storage_);
+}
+
 void HttpStream::cancel() {
   is_cancelled_ = true;
   ErrorCode ignored;

@@ -59,8 +59,9 @@ class HttpStream : public std::enable_shared_from_this<HttpStream> {
   /// Bytes read and not yet consumed.
   std::string_view buffered() const { return {storage_.data() + begin_, end_ - begin_}; }
   void consume(std::size_t count) { begin_ += count; }
-  /// Gives memory back before a long wait.
+  /// Gives memory back before a long wait: what is more than a common call needs, or all of it.
   void shrink();
+  void drop_empty_buffer();
 
   bool is_tls() const { return tls_ != nullptr; }
   /// Why the server's certificate was refused; empty: it was not.

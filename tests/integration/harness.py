@@ -110,9 +110,11 @@ class Cluster:
         self.server_dir = self.directory / "server"
         self.port = 0
         self.server = None
-        # Of the server's command line: what comes before the program, and further options.
+        # Of the server's command line: what comes before the program, and further options; and of
+        # its process (subprocess.Popen).
         self.server_prefix = []
         self.server_options = []
+        self.server_process_options = {}
         self.volunteers = {}
         self.invitation = None
         self.environment = {**os.environ, "XDG_CONFIG_HOME": str(self.directory / "config"),
@@ -168,9 +170,9 @@ class Cluster:
         self.server = subprocess.Popen(
             [*self.server_prefix, str(BIN / "manyhands-server"), "run", str(self.server_dir),
              "--listen", f"127.0.0.1:{self.port}", "--port-file", str(port_file),
-             *self.server_options],
+             *map(str, self.server_options)],
             stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-            env={**os.environ, **(extra_environment or {})})
+            env={**os.environ, **(extra_environment or {})}, **self.server_process_options)
         log.close()
 
     def start_server(self):

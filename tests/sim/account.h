@@ -99,8 +99,8 @@ class Account {
   };
   struct Expectation {
     scheduler::Verdict verdict = scheduler::Verdict::kUnknown;
-    // The coordinator may have forgotten the result.
-    bool may_be_unknown = false;
+    // The coordinator may have forgotten the result: it is of a step that is past.
+    bool may_be_past = false;
     // An earlier report of the call may have ended the job.
     bool may_be_late = false;
   };

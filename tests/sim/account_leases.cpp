@@ -133,6 +133,8 @@ Account::Expectation Account::predict(const scheduler::Report& report,
   if (row == nullptr || row->host != event.host) {
     // Rows of finished steps are dropped in long runs: anything may be true of them.
     expected.may_be_late = row == nullptr && !rows_.keeps_history();
+    // Another host's, which the coordinator may have forgotten.
+    expected.may_be_past = row != nullptr;
     return expected;
   }
   const scheduler::WorkunitRow& workunit = *rows_.workunit(row->workunit);
@@ -143,7 +145,7 @@ Account::Expectation Account::predict(const scheduler::Report& report,
                           workunit.state == WorkunitState::kDropped || done.contains(workunit.id);
   if (!is_open(state) || is_decided) {
     expected.verdict = verdict_of(state);
-    expected.may_be_unknown = !is_remembered(*row);
+    expected.may_be_past = !is_remembered(*row);
     return expected;
   }
   const ResultState to = outcome_of(report, workunit);
@@ -346,7 +348,7 @@ void Account::check_exchange(const scheduler::ExchangeEvent& event,
     const scheduler::ReportVerdict& verdict = reply.verdicts[i];
     const Expectation& expected = expected_[i];
     const bool is_right = verdict.verdict == expected.verdict ||
-                          (expected.may_be_unknown && verdict.verdict == Verdict::kUnknown) ||
+                          (expected.may_be_past && verdict.verdict == Verdict::kTooLate) ||
                           (expected.may_be_late && verdict.verdict != Verdict::kUnknown);
     if (is_right && verdict.result == reported_[i]) continue;
     throw Violation("verdict", name_of(event.host) + " is told verdict " +

@@ -17,6 +17,36 @@ void add_to(double* __restrict sum, const float* __restrict values, std::size_t 
   for (std::size_t i = 0; i < count; ++i) sum[i] += static_cast<double>(values[i]);
 }
 
+// Four shards for one load and one store of the sum; each is added by itself, in order.
+void add_four_to(double* __restrict sum, const float* __restrict a, const float* __restrict b,
+                 const float* __restrict c, const float* __restrict d, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const double with_a = sum[i] + static_cast<double>(a[i]);
+    const double with_b = with_a + static_cast<double>(b[i]);
+    const double with_c = with_b + static_cast<double>(c[i]);
+    sum[i] = with_c + static_cast<double>(d[i]);
+  }
+}
+
+void add_tile(double* sum, Shards shards, std::size_t begin, std::size_t count) {
+  std::size_t shard = 0;
+  for (; shard + 4 <= shards.size(); shard += 4) {
+    add_four_to(sum, shards[shard].data() + begin, shards[shard + 1].data() + begin,
+                shards[shard + 2].data() + begin, shards[shard + 3].data() + begin, count);
+  }
+  for (; shard < shards.size(); ++shard) add_to(sum, shards[shard].data() + begin, count);
+}
+
+Status check_sizes(Shards shards, std::size_t element_count) {
+  for (std::size_t i = 0; i < shards.size(); ++i) {
+    if (shards[i].size() == element_count) continue;
+    return fail(Errc::kInvalidArgument, "shard " + std::to_string(i) + " has " +
+                                            std::to_string(shards[i].size()) +
+                                            " elements, expected " + std::to_string(element_count));
+  }
+  return {};
+}
+
 void divide(const double* __restrict sum, double divisor, float* __restrict out,
             std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) out[i] = static_cast<float>(sum[i] / divisor);
@@ -52,21 +82,30 @@ void GradientAccumulator::reset() {
   next_shard_ = 0;
 }
 
-Status mean_gradient(std::span<const std::span<const float>> shards, std::uint64_t total_samples,
-                     std::span<float> out) {
-  MH_CHECK(total_samples > 0);
-  for (std::size_t i = 0; i < shards.size(); ++i) {
-    if (shards[i].size() != out.size()) {
-      return fail(Errc::kInvalidArgument, "shard " + std::to_string(i) + " has " +
-                                              std::to_string(shards[i].size()) +
-                                              " elements, expected " + std::to_string(out.size()));
-    }
+Status add_shards(std::span<double> sum, Shards shards, bool is_first) {
+  MH_TRY_VOID(check_sizes(shards, sum.size()));
+  for (std::size_t begin = 0; begin < sum.size(); begin += kTileElements) {
+    const std::size_t count = std::min(kTileElements, sum.size() - begin);
+    double* tile = sum.data() + begin;
+    if (is_first) std::fill_n(tile, count, 0.0);
+    add_tile(tile, shards, begin, count);
   }
+  return {};
+}
+
+Status mean_gradient(std::span<const double> sum, Shards shards, std::uint64_t total_samples,
+                     std::span<float> out) {
+  MH_CHECK(total_samples > 0 && (sum.empty() || sum.size() == out.size()));
+  MH_TRY_VOID(check_sizes(shards, out.size()));
   double tile[kTileElements];
   for (std::size_t begin = 0; begin < out.size(); begin += kTileElements) {
     const std::size_t count = std::min(kTileElements, out.size() - begin);
-    std::fill_n(tile, count, 0.0);
-    for (const std::span<const float> shard : shards) add_to(tile, shard.data() + begin, count);
+    if (sum.empty()) {
+      std::fill_n(tile, count, 0.0);
+    } else {
+      std::copy_n(sum.data() + begin, count, tile);
+    }
+    add_tile(tile, shards, begin, count);
     divide(tile, static_cast<double>(total_samples), out.data() + begin, count);
   }
   return {};

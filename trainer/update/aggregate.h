@@ -36,11 +36,19 @@ class GradientAccumulator {
   std::uint64_t next_shard_ = 0;
 };
 
-/// The same bits from all shards at once, in tiles that stay in the processor's cache: for updates
-/// in memory maps, without a vector of doubles. `shards` in shard order.
+/// Gradient sums in shard order; for updates in memory maps.
+using Shards = std::span<const std::span<const float>>;
+
+/// The same bits as from a GradientAccumulator, several shards in one pass over the sum, tile by
+/// tile in the processor's cache. `is_first`: what `sum` holds does not count.
+/// Errors, changing nothing: kInvalidArgument when a shard has another number of elements.
+Status add_shards(std::span<double> sum, Shards shards, bool is_first);
+
+/// out = (sum + shards) / total_samples, the same way; `sum` is empty when nothing was summed
+/// before: then there is no vector of doubles at all.
 /// Errors: kInvalidArgument when a shard has another number of elements than `out`.
-/// Requires: total_samples > 0.
-Status mean_gradient(std::span<const std::span<const float>> shards, std::uint64_t total_samples,
+/// Requires: total_samples > 0; sum empty or of the size of `out`.
+Status mean_gradient(std::span<const double> sum, Shards shards, std::uint64_t total_samples,
                      std::span<float> out);
 
 /// Scales the gradient so that its L2 norm is at most norm_max, as torch.nn.utils.clip_grad_norm_:

@@ -1,4 +1,6 @@
 // The host core when things fail, restart, pause and stop. See client/daemon/host_core.h.
+#include <set>
+
 #include "host_core_fixture.h"
 
 namespace mh::client {
@@ -53,6 +55,33 @@ TEST_F(HostCoreTest, AClockThatIsSetBackCostsNoTime) {
   EXPECT_LE(*core_.wake_at() - now_, seconds(60));
   ASSERT_TRUE(wake());
   EXPECT_EQ(calls(Channel::kPoll).size(), 1u);
+}
+
+TEST_F(HostCoreTest, StaysAwayAsLongAsABusyServerAsksAndSomeJitterMore) {
+  start_working();
+  std::set<std::int64_t> waits;
+  for (int i = 0; i < 20; ++i) {
+    fail_call(Channel::kPoll, Errc::kUnavailable, seconds(7));
+    const TimePoint before = now_;
+    while (calls(Channel::kPoll).empty()) {
+      ASSERT_TRUE(wake());
+    }
+    EXPECT_GE(now_ - before, seconds(7));
+    EXPECT_LE(now_ - before, seconds(67));
+    waits.insert((now_ - before).count());
+  }
+  // Thousands that were sent away together do not come back together.
+  EXPECT_GT(waits.size(), 15u);
+}
+
+TEST_F(HostCoreTest, DoesNotBelieveAnAbsurdRetryAfter) {
+  start_working();
+  fail_call(Channel::kPoll, Errc::kUnavailable, std::chrono::hours(1'000));
+  const TimePoint before = now_;
+  while (calls(Channel::kPoll).empty()) {
+    ASSERT_TRUE(wake());
+  }
+  EXPECT_LE(now_ - before, std::chrono::minutes(11));
 }
 
 TEST_F(HostCoreTest, ComputesOnAndDeliversWhenTheServerIsBack) {

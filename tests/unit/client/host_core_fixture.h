@@ -93,8 +93,9 @@ class HostCoreTest : public ::testing::Test {
   void reply(Channel channel, ExchangeReply answer = {}) {
     note(core_.exchange_done(now_, channel, answer));
   }
-  void fail_call(Channel channel, Errc code = Errc::kUnavailable) {
-    note(core_.exchange_failed(now_, channel, fail(code, "connection refused")));
+  void fail_call(Channel channel, Errc code = Errc::kUnavailable,
+                 std::chrono::milliseconds retry_after = {}) {
+    note(core_.exchange_failed(now_, channel, fail(code, "connection refused"), retry_after));
   }
   void assign(std::vector<Assignment> assignments) {
     ExchangeReply answer;

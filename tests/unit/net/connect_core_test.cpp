@@ -23,6 +23,18 @@ constexpr const char* kGetJob = "/manyhands.v1.JobService/GetJob";
 constexpr const char* kSubmitJob = "/manyhands.v1.JobService/SubmitJob";
 constexpr const char* kStruct = "/test.Service/Anything";
 
+TEST(RetryAfter, IsReadInSecondsAndBounded) {
+  const auto read = [](const char* value) {
+    return retry_after_of(Headers{{"retry-after", value}}).count();
+  };
+  EXPECT_EQ(read("5"), 5);
+  EXPECT_EQ(read(" 30 "), 30);
+  EXPECT_EQ(read("999999999"), 86'400);
+  EXPECT_EQ(read("-1"), 0);
+  EXPECT_EQ(read("Wed, 21 Oct 2026 07:28:00 GMT"), 0);
+  EXPECT_EQ(retry_after_of({}).count(), 0);
+}
+
 class ConnectCoreTest : public ::testing::Test {
  protected:
   ConnectCoreTest() {

@@ -94,7 +94,7 @@ class JobAggregationTest : public testing::Test {
     for (std::uint64_t shard = 0; shard < kShards; ++shard) shards.push_back(gradient(step, shard));
     const std::vector<std::span<const float>> views(shards.begin(), shards.end());
     std::vector<float> mean(values.size());
-    EXPECT_TRUE(update::mean_gradient(views, kBatch, mean).has_value());
+    EXPECT_TRUE(update::mean_gradient({}, views, kBatch, mean).has_value());
     EXPECT_TRUE(update::take_step(model->rule, step, mean, values, state).has_value());
     update::PackHeader header;
     header.element_count = values.size();

@@ -78,10 +78,39 @@ TEST(MeanGradient, HasTheBitsOfTheAccumulator) {
     std::vector<float> one_by_one(elements);
     std::vector<float> at_once(elements);
     accumulator.mean(160, one_by_one);
-    ASSERT_TRUE(mean_gradient(spans, 160, at_once));
+    ASSERT_TRUE(mean_gradient({}, spans, 160, at_once));
     EXPECT_EQ(sha256(std::as_bytes(std::span(one_by_one))),
               sha256(std::as_bytes(std::span(at_once))));
   }
+}
+
+TEST(MeanGradient, HasTheSameBitsHoweverTheShardsComeInGroups) {
+  constexpr std::size_t kElements = 5'000;
+  std::vector<std::vector<float>> shards;
+  for (std::uint64_t shard = 0; shard < 11; ++shard)
+    shards.push_back(wild_values(kElements, shard));
+  const std::vector<std::span<const float>> spans(shards.begin(), shards.end());
+  std::vector<float> expected(kElements);
+  ASSERT_TRUE(mean_gradient({}, spans, 7, expected));
+  for (const std::size_t first : {0U, 1U, 4U, 5U, 11U}) {
+    for (std::size_t second = first; second <= spans.size(); ++second) {
+      // What is left of an earlier step does not count.
+      std::vector<double> sum(kElements, 1e30);
+      std::vector<float> mean(kElements);
+      ASSERT_TRUE(add_shards(sum, Shards(spans).first(first), true));
+      ASSERT_TRUE(add_shards(sum, Shards(spans).subspan(first, second - first), false));
+      ASSERT_TRUE(mean_gradient(sum, Shards(spans).subspan(second), 7, mean));
+      ASSERT_EQ(mean, expected) << first << " and " << second;
+    }
+  }
+}
+
+TEST(AddShards, RefusesAShardOfAnotherSizeAndChangesNothing) {
+  const std::vector<float> a = {1.0F}, b = {1.0F, 2.0F};
+  const std::vector<std::span<const float>> shards = {a, b};
+  std::vector<double> sum = {5.0};
+  EXPECT_EQ(add_shards(sum, shards, true).error().message, "shard 1 has 2 elements, expected 1");
+  EXPECT_EQ(sum[0], 5.0);
 }
 
 TEST(MeanGradient, DependsOnTheOrderOfShards) {
@@ -89,8 +118,8 @@ TEST(MeanGradient, DependsOnTheOrderOfShards) {
   const std::vector<float> a = {1.0F}, b = {0x1p60F}, c = {-0x1p60F};
   const std::vector<std::span<const float>> one = {a, b, c}, other = {b, c, a};
   std::vector<float> first(1), second(1);
-  ASSERT_TRUE(mean_gradient(one, 1, first));
-  ASSERT_TRUE(mean_gradient(other, 1, second));
+  ASSERT_TRUE(mean_gradient({}, one, 1, first));
+  ASSERT_TRUE(mean_gradient({}, other, 1, second));
   EXPECT_EQ(first[0], 0.0F);
   EXPECT_EQ(second[0], 1.0F);
 }
@@ -99,7 +128,8 @@ TEST(MeanGradient, RefusesAShardOfAnotherSize) {
   const std::vector<float> a = {1.0F}, b = {1.0F, 2.0F};
   const std::vector<std::span<const float>> shards = {a, b};
   std::vector<float> out(1);
-  EXPECT_EQ(mean_gradient(shards, 1, out).error().message, "shard 1 has 2 elements, expected 1");
+  EXPECT_EQ(mean_gradient({}, shards, 1, out).error().message,
+            "shard 1 has 2 elements, expected 1");
 }
 
 TEST(ClipByGlobalNorm, ScalesWhatIsTooLong) {

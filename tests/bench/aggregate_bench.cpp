@@ -1,0 +1,159 @@
+// Row e of server_bench.py: the mean of 16 updates of 10 million numbers, in files that the page
+// cache holds, as the server's aggregation takes it (server/step_sum.h), against memcpy of as many
+// bytes by as many threads, in turns. Prints one JSON object.
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <future>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "proto/base/file.h"
+#include "proto/base/random.h"
+#include "server/step_sum.h"
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Views = std::vector<std::span<const float>>;
+
+constexpr std::size_t kUpdates = 16;
+constexpr std::size_t kElements = 10'000'000;
+constexpr std::size_t kUpdateBytes = kElements * sizeof(float);
+constexpr std::size_t kHeaderBytes = 96;
+constexpr std::size_t kTogether = 4;
+constexpr int kTurns = 7;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+// Memory of this process's own, in bytes: without mapped files.
+double own_bytes() {
+  std::ifstream stream("/proc/self/status");
+  for (std::string line; std::getline(stream, line);) {
+    if (line.starts_with("RssAnon:")) return std::stod(line.substr(8)) * 1024;
+  }
+  return 0;
+}
+
+class Folder {
+ public:
+  Folder() : path_(std::filesystem::temp_directory_path() / ("bench-" + std::to_string(getpid()))) {
+    std::filesystem::create_directories(path_);
+  }
+  ~Folder() { std::filesystem::remove_all(path_); }
+  std::filesystem::path update(std::size_t index) const { return path_ / std::to_string(index); }
+
+  void fill() const {
+    std::vector<char> bytes(kHeaderBytes + kUpdateBytes);
+    for (std::size_t index = 0; index < kUpdates; ++index) {
+      mh::Philox4x32 random(index);
+      for (std::size_t i = 0; i < kElements; ++i) {
+        const float value = mh::uniform_float(random.next()) - 0.5F;
+        std::memcpy(bytes.data() + kHeaderBytes + i * sizeof value, &value, sizeof value);
+      }
+      std::ofstream(update(index), std::ios::binary)
+          .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    }
+  }
+
+ private:
+  const std::filesystem::path path_;
+};
+
+// Maps the updates [first, first + count) as the server does, and views their numbers.
+struct Mapped {
+  Mapped(const Folder& folder, std::size_t first, std::size_t count) {
+    for (std::size_t index = first; index < first + count; ++index) {
+      files.push_back(*mh::MappedFile::open(folder.update(index)));
+      const std::byte* data = files.back().bytes().data() + kHeaderBytes;
+      views.emplace_back(reinterpret_cast<const float*>(data), kElements);
+    }
+  }
+  std::vector<mh::MappedFile> files;
+  Views views;
+};
+
+double copy_seconds(const std::vector<std::byte>& from, std::vector<std::byte>& to) {
+  const auto begin = Clock::now();
+  const std::size_t half = from.size() / 2;
+  auto upper = std::async(std::launch::async, [&] {
+    std::memcpy(to.data() + half, from.data() + half, from.size() - half);
+  });
+  std::memcpy(to.data(), from.data(), half);
+  upper.wait();
+  return seconds_since(begin);
+}
+
+// All updates are there: one pass.
+double at_once_seconds(const Folder& folder, std::vector<float>& mean, double& own_more) {
+  const double own = own_bytes();
+  const auto begin = Clock::now();
+  mh::server::StepSum sum(kElements);
+  const Mapped all(folder, 0, kUpdates);
+  const bool is_done = sum.mean(all.views, kUpdates, mean).has_value();
+  const double seconds = seconds_since(begin);
+  own_more = std::max(own_more, own_bytes() - own);
+  return is_done ? seconds : 0;
+}
+
+// They come one after the other: a pass for each four, the last one makes the mean.
+double streamed_seconds(const Folder& folder, mh::server::StepSum& sum, std::vector<float>& mean) {
+  const auto begin = Clock::now();
+  sum.reset();
+  for (std::size_t first = 0; first + kTogether < kUpdates; first += kTogether) {
+    if (!sum.add(Mapped(folder, first, kTogether).views)) return 0;
+  }
+  const Mapped last(folder, kUpdates - kTogether, kTogether);
+  return sum.mean(last.views, kUpdates, mean) ? seconds_since(begin) : 0;
+}
+
+}  // namespace
+
+int main() {
+  const Folder folder;
+  folder.fill();
+  std::vector<std::byte> from(kUpdates * kUpdateBytes, std::byte{1});
+  std::vector<std::byte> to(from.size(), std::byte{2});
+  std::vector<float> at_once(kElements);
+  std::vector<float> streamed(kElements);
+  double at_once_own = 0;
+  // The first pass over anything is slower than the others.
+  at_once_seconds(folder, at_once, at_once_own);
+  const double own = own_bytes();
+  mh::server::StepSum sum(kElements);
+  streamed_seconds(folder, sum, streamed);
+  const double accumulator_more = own_bytes() - own - static_cast<double>(kElements * 8);
+  std::vector<double> copy_rates, at_once_rates, streamed_rates, at_once_shares, streamed_shares;
+  const auto bytes = static_cast<double>(from.size());
+  for (int turn = 0; turn < kTurns; ++turn) {
+    copy_rates.push_back(bytes / copy_seconds(from, to));
+    at_once_rates.push_back(bytes / at_once_seconds(folder, at_once, at_once_own));
+    streamed_rates.push_back(bytes / streamed_seconds(folder, sum, streamed));
+    at_once_shares.push_back(at_once_rates.back() / copy_rates.back());
+    streamed_shares.push_back(streamed_rates.back() / copy_rates.back());
+  }
+  if (at_once != streamed) {
+    std::cerr << "aggregate_bench: the two means differ\n";
+    return 1;
+  }
+  std::printf(
+      "{\"memcpy_bytes_per_second\": %.4g, \"mean_bytes_per_second\": %.4g, "
+      "\"streamed_bytes_per_second\": %.4g, \"ratio\": %.3f, \"streamed_ratio\": %.3f, "
+      "\"extra_bytes\": %.0f, \"streamed_extra_bytes\": %.0f}\n",
+      median(copy_rates), median(at_once_rates), median(streamed_rates), median(at_once_shares),
+      median(streamed_shares), std::max(at_once_own, 0.0), std::max(accumulator_more, 0.0));
+  return 0;
+}
