@@ -1,7 +1,7 @@
 # What people type. The build itself is CMake's: see CMakePresets.json.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build test soak demo lint format asan tsan bench bench-server clean
+.PHONY: help setup build test soak sim mutants demo lint format asan tsan bench bench-server conformance clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -25,6 +25,13 @@ test: ready ## set up, build, run all tests: unit, integration, lint
 KILLS ?= 1000
 soak: ready ## kill server, clients and trainers KILLS=1000 times; SEED=N repeats a plan
 	@python3 -B tests/integration/crash_test.py --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+SEEDS ?= 100000
+sim: ready ## server and volunteers in virtual time; SEEDS=N
+	@build/release/bin/manyhands-sim run --seeds $(SEEDS) --threads $$(nproc)
+
+mutants: ready ## break one rule of the scheduler at a time: the simulator must find each
+	@python3 tests/sim/mutants.py
 
 demo: ready ## set up, build, train Fashion-MNIST with four volunteers on this machine
 	@scripts/demo.sh
@@ -51,6 +58,10 @@ bench: ready ## the pipeline against bare trainers: samples/s, ms per step, byte
 bench-server: ready ## what the server bears: exchanges/s, memory per long poll, ms to the next step, downloads
 	@scripts/build.sh release load_generator aggregate_bench fill_store
 	@python3 tests/bench/server_bench.py
+
+conformance: ## the official Connect suite against server and client (once: Go, network)
+	@scripts/setup.sh --quiet --server-only
+	@scripts/conformance.sh
 
 clean: ## remove build/
 	@rm -rf build

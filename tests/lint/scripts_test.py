@@ -110,6 +110,36 @@ class UnpackWheels(InFolder):
         self.assertFalse(os.path.exists(os.path.join(self.folder, "evil.so")))
 
 
+class Conformance(InFolder):
+    def run_with(self, go):
+        """With nothing on the PATH but the shell's own tools and, perhaps, this `go`."""
+        tools = os.path.join(self.folder, "tools")
+        os.makedirs(tools)
+        for tool in ("bash", "env", "sed", "dirname", "mkdir", "mktemp", "rm"):
+            os.symlink(shutil.which(tool), os.path.join(tools, tool))
+        if go:
+            os.chmod(self.write("tools/go", "#!/usr/bin/env bash\n" + go), 0o755)
+        return run("conformance.sh", PATH=tools, XDG_CACHE_HOME=os.path.join(self.folder, "cache"))
+
+    def test_without_go_it_says_what_to_do(self):
+        done = self.run_with(None)
+        self.assertEqual(done.returncode, 2, done.stdout)
+        self.assertIn("there is no Go here", done.stdout)
+        self.assertIn("install Go 1.25 or newer", done.stdout)
+
+    def test_an_old_go_is_not_enough(self):
+        done = self.run_with("echo go1.19.8")
+        self.assertEqual(done.returncode, 2, done.stdout)
+        self.assertIn("Go here is go1.19.8", done.stdout)
+
+    def test_another_module_than_the_pinned_one_is_not_installed(self):
+        done = self.run_with("""case $1 in env) echo go1.26.0;; mod) printf '{"Sum": "h1:other"}';; *) touch "$0.used";; esac""")
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertIn("is not what was pinned", done.stdout)
+        self.assertFalse(os.path.exists(os.path.join(self.folder, "tools/go.used")))
+        self.assertEqual(os.listdir(os.path.join(self.folder, "cache/manyhands")), [])
+
+
 class TestSummary(InFolder):
     def summary(self, *programs):
         cases = "".join(f'<testcase name="p" status="{status}"><system-out><![CDATA[{output}]]></system-out></testcase>'

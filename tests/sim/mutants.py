@@ -20,7 +20,7 @@ import tempfile
 from dataclasses import dataclass
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SECONDS_MAX = 600
+SECONDS_MAX = 60
 
 
 @dataclass(frozen=True)
