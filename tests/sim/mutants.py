@@ -108,7 +108,8 @@ MUTATIONS = (
              "  if (work_.contains(result) || std::find(closed_.begin(), closed_.end(), result) != closed_.end())\n    return;",
              "  if (work_.contains(result)) return;"),
     Mutation("the client forgets a result before its verdict", "client/daemon/host_core.cpp",
-             "    if (found != work_.end()) found->second.was_sent = false;\n", "    forget(result);\n"),
+             "    if (const auto found = work_.find(result); found != work_.end()) found->second.was_sent = false;\n",
+             "    forget(result);\n"),
     Mutation("the client trusts its clock", "client/daemon/host_core.cpp",
              "  last_now_ = now;\n  return steady_now_;", "  last_now_ = now;\n  steady_now_ = now;\n  return steady_now_;"),
 )
