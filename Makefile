@@ -1,10 +1,10 @@
 # What people type. The build itself is CMake's: see CMakePresets.json.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build test demo lint format asan tsan bench clean
+.PHONY: help setup build test demo lint format asan tsan bench bench-store clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: ## install what is missing: Debian packages, LibTorch
 	@scripts/setup.sh
@@ -43,6 +43,10 @@ tsan: ## unit tests of server and client under ThreadSanitizer
 
 bench: ready ## the pipeline against bare trainers: samples/s, ms per step, bytes
 	@PATH="$$PWD/build/release/bin:$$PATH" python3 tests/bench/pipeline_bench.py
+
+bench-store: ready ## exchanges/s of coordinator and database, empty and with a million workunits; restart
+	@scripts/build.sh release fill_store store_bench
+	@PATH="$$PWD/build/release/bin:$$PATH" python3 tests/bench/store_bench.py
 
 clean: ## remove build/
 	@rm -rf build

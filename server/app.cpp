@@ -114,7 +114,10 @@ Status App::Parts::open_core() {
   MH_TRY(std::vector<ManifestPtr> manifests, read_manifests(*blobs, snapshot.datasets));
   pool = std::make_unique<asio::thread_pool>(options.pool_threads);
   const CoreParts parts{*store, *blobs, host_uploads, clock, strand, pool->get_executor()};
-  core = std::make_unique<Core>(parts, std::move(snapshot), std::move(manifests));
+  scheduler::CoordinatorOptions rules;
+  rules.checkpoints_kept = options.checkpoints_kept;
+  rules.checkpoint_every = options.checkpoint_every;
+  core = std::make_unique<Core>(parts, std::move(snapshot), std::move(manifests), rules);
   http = std::make_unique<net::HttpServer>(io.get_executor(), pool->get_executor());
   return {};
 }

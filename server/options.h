@@ -20,6 +20,9 @@ struct ServerOptions {
   bool insecure_http = false;
   unsigned io_threads = 2;
   unsigned pool_threads = 2;
+  // Which checkpoints of a job are kept (scheduler/coordinator.h, rule 16).
+  std::uint32_t checkpoints_kept = 3;
+  std::uint64_t checkpoint_every = 0;
 };
 
 inline constexpr unsigned kThreadsMax = 64;

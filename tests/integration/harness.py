@@ -101,6 +101,8 @@ class Cluster:
         self.keep = keep or bool(os.environ.get("MANYHANDS_KEEP"))
         self.server_dir = self.directory / "server"
         self.port = 0
+        # Options of `manyhands-server run` beside those that every test needs.
+        self.run_options = []
         self.server = None
         self.volunteers = {}
         self.invitation = None
@@ -155,7 +157,7 @@ class Cluster:
         log = open(self.directory / "server.log", "ab")
         self.server = subprocess.Popen(
             [str(BIN / "manyhands-server"), "run", str(self.server_dir),
-             "--listen", f"127.0.0.1:{self.port}", "--port-file", str(port_file)],
+             "--listen", f"127.0.0.1:{self.port}", "--port-file", str(port_file), *self.run_options],
             stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         log.close()
 
