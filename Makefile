@@ -1,7 +1,7 @@
 # What people type. The build itself is CMake's: see CMakePresets.json.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build test soak sim mutants demo lint format asan tsan bench bench-server conformance clean
+.PHONY: help setup build test soak sim mutants demo lint format asan tsan bench bench-server bench-store conformance clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -62,6 +62,10 @@ bench-server: ready ## what the server bears: exchanges/s, memory per long poll,
 conformance: ## the official Connect suite against server and client (once: Go, network)
 	@scripts/setup.sh --quiet --server-only
 	@scripts/conformance.sh
+
+bench-store: ready ## exchanges/s of coordinator and database, empty and with a million workunits; restart
+	@scripts/build.sh release fill_store store_bench
+	@PATH="$$PWD/build/release/bin:$$PATH" python3 tests/bench/store_bench.py
 
 clean: ## remove build/
 	@rm -rf build

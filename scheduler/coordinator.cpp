@@ -8,6 +8,7 @@
 #include "proto/base/check.h"
 #include "proto/base/probe.h"
 #include "scheduler/assigner.h"
+#include "scheduler/checkpoints.h"
 #include "scheduler/coordinator_impl.h"
 #include "scheduler/job_steps.h"
 #include "scheduler/restore.h"
@@ -182,7 +183,8 @@ void Coordinator::count_download(HostId host_id, const Digest& blob, std::uint64
       break;
     }
   }
-  if (!owner.is_valid()) return;
+  // Nothing of an ended job changes any more.
+  if (!owner.is_valid() || state.job(owner).has_ended()) return;
   impl_->state.contribution(state.job(owner), host_id).row.download_bytes += bytes;
 }
 
@@ -264,6 +266,12 @@ Decision<Nothing> Coordinator::step_completed(JobId job_id, std::uint64_t step,
   } else {
     end_job(state, job, JobState::kFailed, "step " + std::to_string(step) + ": " + failure, now);
   }
+  return decide(state, Nothing{});
+}
+
+Decision<Nothing> Coordinator::prune_checkpoints() {
+  State& state = impl_->state;
+  for (auto& [id, job] : state.jobs) scheduler::prune_checkpoints(state, job);
   return decide(state, Nothing{});
 }
 

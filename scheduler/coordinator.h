@@ -96,6 +96,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -201,6 +202,10 @@ class Coordinator {
   Decision<Nothing> step_completed(JobId job, std::uint64_t step, const StepOutput& output,
                                    TimePoint now);
 
+  // Lets go of checkpoints that the options do not keep, of ended jobs too (rule 16 alone does so
+  // for a job whose steps go on): for a server that is to keep fewer than before.
+  Decision<Nothing> prune_checkpoints();
+
   // Ends leases whose time is up and wakes hosts for backups that fall due. May be called any time.
   Decision<Nothing> tick(TimePoint now);
 
@@ -210,7 +215,10 @@ class Coordinator {
   std::optional<JobView> job(JobId job, TimePoint now) const;
   // By id.
   std::vector<JobView> jobs(TimePoint now) const;
-  std::optional<JobSummary> job_summary(JobId job, TimePoint now) const;
+  // `stored`: the job's contributions as they are stored, for a job that had ended before the
+  // start: those need not be in the snapshot. Ignored if they were.
+  std::optional<JobSummary> job_summary(JobId job, TimePoint now,
+                                        std::span<const ContributionRow> stored = {}) const;
   // Newest first; empty for an unknown job.
   std::vector<ModelView> models(JobId job) const;
   std::optional<HostView> host(HostId host) const;

@@ -117,17 +117,20 @@ std::vector<JobView> Coordinator::jobs(TimePoint now) const {
   return views;
 }
 
-std::optional<JobSummary> Coordinator::job_summary(JobId job_id, TimePoint now) const {
+std::optional<JobSummary> Coordinator::job_summary(JobId job_id, TimePoint now,
+                                                   std::span<const ContributionRow> stored) const {
   const State& state = impl_->state;
   const auto found = state.jobs.find(job_id);
   if (found == state.jobs.end()) return std::nullopt;
   const JobEntry& job = found->second;
   JobSummary summary;
   summary.job = impl_->view(job, now);
-  for (const auto& [host_id, contribution] : job.contributions) {
-    const HostEntry& host = state.hosts.at(host_id);
-    summary.hosts.push_back({contribution.row, host.row.description.name, host.row.is_trusted});
-  }
+  const auto add = [&](const ContributionRow& row) {
+    const HostEntry& host = state.hosts.at(row.host);
+    summary.hosts.push_back({row, host.row.description.name, host.row.is_trusted});
+  };
+  for (const auto& [host_id, contribution] : job.contributions) add(contribution.row);
+  if (job.are_contributions_stored_only()) std::for_each(stored.begin(), stored.end(), add);
   summary.samples_expected = job.row.step * job.row.batch;
   for (const Contribution& host : summary.hosts) summary.samples_counted += host.row.sample_count;
   // The step in progress, or the one that was given up when the job ended early, is not finished.

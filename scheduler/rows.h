@@ -316,7 +316,7 @@ struct Snapshot {
   std::vector<JobRow> jobs;
   std::vector<HostRow> hosts;
   std::vector<EvaluationRow> evaluations;
-  std::vector<ContributionRow> contributions;
+  std::vector<ContributionRow> contributions;  // Those of ended jobs may be left out.
   // Those with is_kept.
   std::vector<CheckpointRow> checkpoints;
   // Of jobs that are running or paused: gradient workunits with step == JobRow::step, and

@@ -116,6 +116,10 @@ struct JobEntry {
   bool has_ended() const {
     return row.state != JobState::kRunning && row.state != JobState::kPaused;
   }
+  // It had ended before the start, and its contributions were left out of the snapshot.
+  bool are_contributions_stored_only() const {
+    return has_ended() && contributions.empty() && row.started != TimePoint{};
+  }
   bool is_step_complete() const { return !workunits.empty() && done_count == workunits.size(); }
   bool fits(const HostRow& host) const {
     return row.threads <= host.description.threads || host.description.device.starts_with("cuda");

@@ -63,6 +63,7 @@ Accounts::Accounts(AccountsSnapshot snapshot) {
     next_invitation_id_ = std::max(next_invitation_id_, row.id + 1);
     invitations_by_hash_.emplace(row.hash, row);
   }
+  hosts_by_hash_.reserve(snapshot.host_secrets.size());
   for (const HostSecretRow& row : snapshot.host_secrets) add_host(row);
 }
 

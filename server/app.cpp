@@ -152,7 +152,10 @@ Status App::Parts::open_core() {
   core_limits.held_calls_max = options.held_calls_max;
   const CoreParts parts{*store, *blobs, host_uploads,         *disk,
                         clock,  strand, pool->get_executor(), core_limits};
-  core = std::make_unique<Core>(parts, std::move(snapshot), std::move(manifests));
+  scheduler::CoordinatorOptions rules;
+  rules.checkpoints_kept = options.checkpoints_kept;
+  rules.checkpoint_every = options.checkpoint_every;
+  core = std::make_unique<Core>(parts, std::move(snapshot), std::move(manifests), rules);
   http = std::make_unique<net::HttpServer>(io.get_executor(), pool->get_executor(),
                                            http_limits(options));
   return {};

@@ -25,9 +25,6 @@ namespace {
 
 // From here on a thread for fsync is worth its start.
 constexpr std::size_t kFlushAsideBytesMin = 1024 * 1024;
-constexpr std::string_view kTemporaryPrefix = "tmp-";
-// Of a fresh blob in doubt: a start takes up no file of such a name.
-constexpr std::string_view kDoubtSuffix = ".doubt";
 constexpr std::size_t kCopyBytes = 1024 * 1024;
 // Spare files: smaller ones are not worth it, larger ones would hold too much of the disk.
 constexpr std::uint64_t kSpareBytesMin = 64 * 1024;
@@ -48,7 +45,7 @@ KillPoint after_recycle("blob.after_recycle");
 
 std::string next_temporary_name() {
   static std::atomic<std::uint64_t> counter{0};
-  return std::string(kTemporaryPrefix) + std::to_string(::getpid()) + "-" +
+  return std::string(kTemporaryBlobPrefix) + std::to_string(::getpid()) + "-" +
          std::to_string(counter.fetch_add(1));
 }
 
@@ -77,6 +74,8 @@ bool is_unused(int descriptor) {
 }  // namespace
 
 struct BlobStore::Books {
+  // Constant after open().
+  UniqueFd hold;
   // Taken before `mutex`.
   std::mutex recycling;
   std::mutex mutex;
@@ -98,12 +97,13 @@ Result<BlobStore> BlobStore::open(std::filesystem::path folder, Disk& disk) {
   std::filesystem::create_directories(folder / "fresh", error);
   if (error) return errno_error("cannot create", folder, error.value());
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    if (entry.path().filename().string().starts_with(kTemporaryPrefix)) {
+    if (entry.path().filename().string().starts_with(kTemporaryBlobPrefix)) {
       ::unlink(entry.path().c_str());
     }
   }
   MH_TRY_VOID(sync_folder(disk, folder));
   BlobStore store(std::move(folder), disk);
+  MH_TRY(store.books_->hold, open_hold(store.folder_));
   MH_TRY_VOID(store.take_up_fresh());
   return store;
 }
@@ -128,12 +128,11 @@ Result<void> BlobStore::take_up_fresh() {
 }
 
 std::filesystem::path BlobStore::place_of(const Digest& digest) const {
-  const std::string hex = digest.hex();
-  return folder_ / hex.substr(0, 1) / hex;
+  return blob_place(folder_, digest);
 }
 
 std::filesystem::path BlobStore::fresh_place_of(const Digest& digest) const {
-  return folder_ / "fresh" / digest.hex();
+  return fresh_blob_place(folder_, digest);
 }
 
 bool BlobStore::is_fresh(const Digest& digest) const {
@@ -404,6 +403,10 @@ Result<void> BlobStore::copy_verified(const std::filesystem::path& from,
   return {};
 }
 
+std::optional<DeletionTurn> BlobStore::begin_deletion() const {
+  return DeletionTurn::take(books_->hold);
+}
+
 std::optional<std::filesystem::path> BlobStore::take_out(const Digest& digest) {
   std::filesystem::path aside = folder_ / next_temporary_name();
   const std::lock_guard lock(books_->mutex);
@@ -446,7 +449,9 @@ void BlobStore::keep_spare(const std::filesystem::path& file) {
   struct stat status {};
   const bool is_there = ::stat(file.c_str(), &status) == 0;
   const auto bytes = static_cast<std::uint64_t>(is_there ? status.st_size : 0);
-  if (bytes >= kSpareBytesMin) {
+  // No name but this one: a backup may have linked it while it was a blob, and can no more.
+  const bool is_ours = is_there && status.st_nlink == 1;
+  if (is_ours && bytes >= kSpareBytesMin) {
     const std::lock_guard lock(books_->mutex);
     if (books_->spares.size() < kSpareCountMax && books_->spare_bytes + bytes <= kSpareBytesMax) {
       books_->spares.emplace(bytes, file);

@@ -12,7 +12,8 @@
 // account (server/commit_queue.h). A start takes up the fresh blobs whose bytes are right.
 //
 // Files that are no longer needed may be given back by recycle(): their blocks are overwritten by
-// the next blob of the same size, which halves the time of its fsync.
+// the next blob of the same size, which halves the time of its fsync. A file with another name (a
+// backup's hard link) is never one of them.
 // Used by uploads, the aggregation runner, the job and data set services and GET /blob.
 // Threads: every member may be called from any thread; all of them may block on the disk.
 #pragma once
@@ -30,15 +31,10 @@
 #include "proto/base/file.h"
 #include "proto/base/result.h"
 #include "proto/base/sha256.h"
+#include "server/blob_folder.h"
 #include "server/disk.h"
 
 namespace mh::server {
-
-// A blob opened for reading.
-struct OpenBlob {
-  UniqueFd file;
-  std::uint64_t bytes = 0;
-};
 
 class BlobStore {
  public:
@@ -75,6 +71,8 @@ class BlobStore {
   Result<void> make_durable(const Digest& digest);
   // Maps a whole blob. Errors: kNotFound, kResourceExhausted (more than bytes_max).
   Result<MappedFile> map(const Digest& digest, std::uint64_t bytes_max = UINT64_MAX) const;
+  // The right to take blobs out; none while a backup holds them (blob_folder.h).
+  std::optional<DeletionTurn> begin_deletion() const;
   // Takes a blob out of its place and returns where it lies now, for recycle(); none if there is no
   // such blob. Fast: a rename. Readers that opened it keep their copy.
   std::optional<std::filesystem::path> take_out(const Digest& digest);

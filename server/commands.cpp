@@ -10,6 +10,7 @@
 #include "proto/base/options.h"
 #include "proto/net/url.h"
 #include "server/app.h"
+#include "server/folder_commands.h"
 #include "server/server_folder.h"
 
 namespace mh::server {
@@ -94,6 +95,18 @@ void add_upload_options(CLI::App& verb, ServerOptions& options) {
       ->default_str("16GiB");
 }
 
+void add_retention_options(CLI::App& verb, ServerOptions& options) {
+  verb.add_option("--checkpoints-kept", options.checkpoints_kept,
+                  "of each job keep the newest so many checkpoints, and the best one")
+      ->type_name("K")
+      ->check(CLI::Range(1U, 1'000'000U))
+      ->capture_default_str();
+  verb.add_option("--checkpoint-every", options.checkpoint_every,
+                  "keep every Nth checkpoint, too; 0: none")
+      ->type_name("N")
+      ->capture_default_str();
+}
+
 void add_limit_options(CLI::App& verb, ServerOptions& options) {
   const auto add = [&verb](const char* name, std::size_t& value, const char* help) {
     verb.add_option(name, value, help)
@@ -129,6 +142,7 @@ void add_run_options(CLI::App& verb, ServerOptions& options, RunTexts& texts) {
       ->capture_default_str();
   add_upload_options(verb, options);
   add_limit_options(verb, options);
+  add_retention_options(verb, options);
   verb.add_option("--log-format", texts.log_format, "text or json, to stderr")
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();
@@ -165,7 +179,10 @@ int run_command_line(int argc, const char* const* argv) {
   add_run_options(run_verb, options, texts);
   run_verb.footer("Example: manyhands-server run my-server --listen 127.0.0.1:8470");
 
+  FolderVerbs folder_verbs(app);
+
   if (const auto code = parse_command_line(app, argc, argv)) return *code;
+  if (const auto code = folder_verbs.run()) return *code;
   return init_verb.parsed() ? init(new_folder) : run(std::move(options), texts);
 }
 

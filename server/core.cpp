@@ -16,6 +16,8 @@ namespace {
 constexpr std::size_t kHeldPerOwnerMax = 64;
 // Blobs taken out of their place in one turn of the strand.
 constexpr std::size_t kSweepMax = 32;
+// Until the next try while a backup holds the blobs.
+constexpr std::chrono::milliseconds kSweepPause{250};
 // How long after its last call a host is told to be active.
 constexpr std::chrono::milliseconds kActiveWindow{60'000};
 
@@ -43,7 +45,8 @@ Core::Core(const CoreParts& parts, ServerSnapshot snapshot, std::vector<Manifest
                      step_done(job, step, std::move(output));
                    }),
       commits_(parts.store, parts.blobs, parts.strand, parts.pool),
-      timer_(parts.strand) {
+      timer_(parts.strand),
+      sweep_timer_(parts.strand) {
   MH_CHECK(snapshot.datasets.size() == manifests.size());
   for (std::size_t i = 0; i < manifests.size(); ++i) {
     datasets_.add(std::move(snapshot.datasets[i]), std::move(manifests[i]));
@@ -68,6 +71,7 @@ std::uint32_t Core::active_host_count() const {
 void Core::stop() {
   is_stopping_ = true;
   timer_.cancel();
+  sweep_timer_.cancel();
   parked_.stop();
 }
 
@@ -223,6 +227,14 @@ void Core::release_blobs(std::vector<Digest> blobs) {
 }
 
 void Core::sweep() {
+  const auto turn = parts_.blobs.begin_deletion();
+  if (!turn) {
+    sweep_timer_.expires_after(kSweepPause);
+    sweep_timer_.async_wait([this](const boost::system::error_code& error) {
+      if (!error && !is_stopping_) sweep();
+    });
+    return;
+  }
   std::vector<std::filesystem::path> taken;
   for (std::size_t i = 0; i < kSweepMax && !unneeded_.empty(); ++i) {
     const Digest blob = unneeded_.front();

@@ -16,7 +16,7 @@
 // 3. Replies that only read wait for the commits under way (settled()). *Rationale:* nobody may see
 //    what a crash could still take back.
 // 4. A blob is deleted only after another look on the strand whether anybody needs it, in the same
-//    turn in which it is taken out of its place.
+//    turn in which it is taken out of its place; and none while a backup holds them.
 // Threads: everything here runs on the state strand.
 #pragma once
 
@@ -173,6 +173,8 @@ class Core {
   std::deque<Digest> exports_;
   std::deque<Digest> unneeded_;
   bool is_sweeping_ = false;
+  // Rings for the next sweep while a backup holds the blobs.
+  asio::steady_timer sweep_timer_;
   bool is_stopping_ = false;
 };
 

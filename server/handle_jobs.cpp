@@ -184,10 +184,18 @@ asio::awaitable<Result<v1::GetJobSummaryResponse>> get_job_summary(
     Core& core, net::CallContext context, v1::GetJobSummaryRequest request) {
   MH_CO_TRY_VOID(core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
   co_await core.settled();
-  const auto summary = core.coordinator().job_summary(JobId(request.id()), core.now());
+  const JobId id(request.id());
+  std::vector<scheduler::ContributionRow> stored;
+  MH_CO_TRY(const scheduler::JobView view, find_job(core, request.id()));
+  if (view.row.finished != TimePoint{}) {
+    auto read = [&store = core.store(), id] { return store.contributions(id); };
+    MH_CO_TRY(stored, co_await net::run_on(core.pool(), std::move(read)));
+  }
+  const auto summary = core.coordinator().job_summary(id, core.now(), stored);
   if (!summary) co_return no_such_job(request.id());
-  auto count = [&store = core.store(), id = JobId(request.id()),
-                positions = summary->samples_expected] { return store.coverage(id, positions); };
+  auto count = [&store = core.store(), id, positions = summary->samples_expected] {
+    return store.coverage(id, positions);
+  };
   MH_CO_TRY(const SampleCoverage coverage, co_await net::run_on(core.pool(), std::move(count)));
   v1::GetJobSummaryResponse response;
   *response.mutable_job() = to_message(summary->job);

@@ -37,6 +37,9 @@ struct ServerOptions {
   std::size_t held_calls_max = 10'000;
   // Transitions on their way to the disk at a time; above, calls are refused before any work.
   std::size_t commits_max = 4'096;
+  // Which checkpoints of a job are kept (scheduler/coordinator.h, rule 16).
+  std::uint32_t checkpoints_kept = 3;
+  std::uint64_t checkpoint_every = 0;
 };
 
 inline constexpr unsigned kThreadsMax = 64;

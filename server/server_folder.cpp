@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <future>
+#include <thread>
 
 #include "server/accounts.h"
 #include "server/secrets.h"
@@ -18,6 +19,8 @@ namespace {
 
 constexpr std::size_t kServerIdBytes = 8;
 constexpr std::uint32_t kFirstInvitationUses = 100'000;
+constexpr int kLockAttempts = 5;
+constexpr std::chrono::milliseconds kLockPause{20};
 
 // The first rows, and the secrets that people get.
 Status fill(const ServerFolder& folder, TimePoint now) {
@@ -80,7 +83,13 @@ Result<UniqueFd> lock_server_folder(const ServerFolder& folder) {
   }
   UniqueFd lock(::open(folder.lock().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!lock.is_open()) return errno_error("cannot open", folder.lock(), errno);
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+  // Who only asks whether a server runs has the lock for a moment.
+  bool is_ours = ::flock(lock.get(), LOCK_EX | LOCK_NB) == 0;
+  for (int attempt = 1; !is_ours && errno == EWOULDBLOCK && attempt < kLockAttempts; ++attempt) {
+    std::this_thread::sleep_for(kLockPause);
+    is_ours = ::flock(lock.get(), LOCK_EX | LOCK_NB) == 0;
+  }
+  if (!is_ours) {
     if (errno != EWOULDBLOCK) return errno_error("cannot lock", folder.lock(), errno);
     return fail(Errc::kUnavailable,
                 folder.root.string() + " is in use by another manyhands-server: stop it first");

@@ -78,6 +78,8 @@ class Database {
   // Copies what can be copied from the WAL into the file without waiting for anyone.
   Result<void> checkpoint_passive();
   std::uint64_t last_insert_id() const;
+  // For server/sqlite_whole, which copies connections.
+  sqlite3* handle() const { return connection_; }
 
  private:
   sqlite3* connection_ = nullptr;

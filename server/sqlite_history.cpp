@@ -76,6 +76,11 @@ Result<bool> step_bounds(Database& database, JobId job, std::uint64_t from_step,
 
 }  // namespace
 
+Result<SampleCoverage> read_coverage(Database& database, JobId job, std::uint64_t positions) {
+  MH_TRY(const std::vector<Range> ranges, counted_ranges(database, job));
+  return cover(ranges, positions);
+}
+
 Result<std::vector<scheduler::StepRow>> SqliteStore::steps(JobId job, std::uint64_t from_step,
                                                            std::uint64_t point_max) {
   std::vector<scheduler::StepRow> points;
@@ -132,13 +137,16 @@ Result<std::string> SqliteStore::yaml(JobId job) {
   return statement.text(0);
 }
 
+Result<std::vector<scheduler::ContributionRow>> SqliteStore::contributions(JobId job) {
+  const std::lock_guard lock(reader_mutex_);
+  MH_TRY(Statement statement,
+         reader_.prepare(select_sql<scheduler::ContributionRow>("WHERE job=?1 ORDER BY host")));
+  return read_rows<scheduler::ContributionRow>(statement.bind(1, job.value()));
+}
+
 Result<SampleCoverage> SqliteStore::coverage(JobId job, std::uint64_t positions) {
-  std::vector<Range> ranges;
-  {
-    const std::lock_guard lock(reader_mutex_);
-    MH_TRY(ranges, counted_ranges(reader_, job));
-  }
-  return cover(ranges, positions);
+  const std::lock_guard lock(reader_mutex_);
+  return read_coverage(reader_, job, positions);
 }
 
 }  // namespace mh::server

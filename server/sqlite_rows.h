@@ -37,5 +37,10 @@ class RowWriter {
 // Everything that a start needs, as of one moment. Errors: kDataLoss (no server id, damaged
 // values), kInternal.
 Result<ServerSnapshot> read_snapshot(Database& database);
+// The same inside a transaction of the caller's.
+Result<ServerSnapshot> read_snapshot_in_transaction(Database& database);
+
+// See Store::coverage.
+Result<SampleCoverage> read_coverage(Database& database, JobId job, std::uint64_t positions);
 
 }  // namespace mh::server

@@ -5,6 +5,10 @@
 
 #include <array>
 #include <string>
+#include <system_error>
+
+#include "proto/base/file.h"
+#include "server/sqlite_whole.h"
 
 namespace mh::server {
 namespace {
@@ -225,6 +229,51 @@ ALTER TABLE jobs ADD COLUMN wasted_gflop REAL DEFAULT 0;
 
 constexpr std::array kMigrations{kFirstTables, kThreadsAndWaste};
 
+Error too_new(std::int64_t version, std::int64_t known) {
+  return fail(Errc::kFailedPrecondition,
+              "database has schema version " + std::to_string(version) +
+                  ", this program knows up to " + std::to_string(known) +
+                  ": the folder was used by a newer version, install that one");
+}
+
+// What the migrations leave must hold together: a migration may make a table anew, which SQLite
+// allows only while references are not looked at.
+Status check_references(Database& database) {
+  MH_TRY(Statement statement, database.prepare("PRAGMA foreign_key_check"));
+  MH_TRY(const bool has_row, statement.step());
+  if (!has_row) return {};
+  return fail(Errc::kInternal, "a row of " + statement.text(0) + " would refer to a row of " +
+                                   statement.text(2) + " that is not there");
+}
+
+Status run_migrations(Database& database, std::span<const char* const> list, std::int64_t from) {
+  MH_TRY_VOID(database.execute("BEGIN IMMEDIATE"));
+  for (auto next = static_cast<std::size_t>(from); next < list.size(); ++next) {
+    if (auto done = database.execute(list[next]); !done) {
+      return fail(done.error().code,
+                  "schema version " + std::to_string(next + 1) + ": " + done.error().message);
+    }
+  }
+  MH_TRY_VOID(check_references(database));
+  return database.execute("PRAGMA user_version=" + std::to_string(list.size()) + ";COMMIT");
+}
+
+// Published under its name when it is whole.
+Status keep_copy(Database& database, const std::filesystem::path& copy) {
+  std::filesystem::path partial = copy;
+  partial += ".partial";
+  std::error_code ignored;
+  std::filesystem::remove(partial, ignored);
+  Status done = copy_database(database, partial);
+  if (done) done = publish_file(partial, copy);
+  if (!done) std::filesystem::remove(partial, ignored);
+  return done;
+}
+
+}  // namespace
+
+std::span<const char* const> migrations() { return kMigrations; }
+
 Result<std::int64_t> schema_version(Database& database) {
   MH_TRY(Statement pragma, database.prepare("PRAGMA user_version"));
   MH_TRY(const bool has_row, pragma.step());
@@ -232,31 +281,41 @@ Result<std::int64_t> schema_version(Database& database) {
   return pragma.integer(0);
 }
 
-}  // namespace
-
-std::span<const char* const> migrations() { return kMigrations; }
-
-Result<void> migrate(Database& database) {
+Status require_schema(Database& database) {
   MH_TRY(const std::int64_t version, schema_version(database));
   const auto known = static_cast<std::int64_t>(migrations().size());
-  if (version < 0 || version > known) {
-    return fail(Errc::kFailedPrecondition,
-                "database has schema version " + std::to_string(version) +
-                    ", this program knows up to " + std::to_string(known) +
-                    ": the folder was used by a newer version, install that one");
+  if (version > known) return too_new(version, known);
+  if (version == known) return {};
+  return fail(Errc::kFailedPrecondition,
+              "database has schema version " + std::to_string(version) +
+                  ", this program works with " + std::to_string(known) +
+                  ": run 'manyhands-server migrate' on the folder first");
+}
+
+Result<Migration> migrate(Database& database, const std::filesystem::path& file,
+                          std::span<const char* const> list) {
+  Migration migration;
+  MH_TRY(migration.from, schema_version(database));
+  migration.to = static_cast<std::int64_t>(list.size());
+  if (migration.from < 0 || migration.from > migration.to) {
+    return too_new(migration.from, migration.to);
   }
-  for (std::int64_t next = version; next < known; ++next) {
-    const std::string sql = std::string("BEGIN IMMEDIATE;") +
-                            migrations()[static_cast<std::size_t>(next)] +
-                            ";PRAGMA user_version=" + std::to_string(next + 1) + ";COMMIT";
-    if (auto done = database.execute(sql); !done) {
-      // Fails only if SQLite has rolled back already.
-      (void)database.execute("ROLLBACK");
-      return fail(done.error().code, "cannot bring the database to schema version " +
-                                         std::to_string(next + 1) + ": " + done.error().message);
-    }
+  if (migration.from == migration.to) return migration;
+  if (migration.from > 0) {
+    migration.copy = file;
+    migration.copy += ".version-" + std::to_string(migration.from);
+    MH_TRY_VOID(keep_copy(database, migration.copy));
   }
-  return {};
+  MH_TRY_VOID(database.execute("PRAGMA foreign_keys=OFF"));
+  const Status done = run_migrations(database, list, migration.from);
+  // Fails only if SQLite has rolled back already.
+  if (!done) (void)database.execute("ROLLBACK");
+  MH_TRY_VOID(database.execute("PRAGMA foreign_keys=ON"));
+  if (done) return migration;
+  return fail(done.error().code, "cannot bring the database from schema version " +
+                                     std::to_string(migration.from) + " to " +
+                                     std::to_string(migration.to) +
+                                     ", it is as it was: " + done.error().message);
 }
 
 }  // namespace mh::server

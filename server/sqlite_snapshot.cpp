@@ -34,8 +34,12 @@ Result<void> read_all(Database& database, const std::string& tail, std::vector<R
   return {};
 }
 
+// Or the number that the ids of a copy begin from (sqlite_whole.h, raise_ids).
 Result<std::uint64_t> largest_id(Database& database, const std::string& table) {
-  MH_TRY(Statement statement, database.prepare("SELECT coalesce(max(id), 0) FROM " + table));
+  MH_TRY(Statement statement,
+         database.prepare("SELECT max(coalesce((SELECT max(id) FROM " + table +
+                          "), 0), coalesce((SELECT cast(value AS INTEGER) FROM settings "
+                          "WHERE name = 'id_floor'), 0))"));
   MH_TRY(const bool has_row, statement.step());
   return has_row ? statement.natural(0) : 0;
 }
@@ -60,7 +64,10 @@ Result<void> read_scheduler(Database& database, scheduler::Snapshot& snapshot) {
   MH_TRY_VOID(read_all(database, "ORDER BY id", snapshot.jobs));
   MH_TRY_VOID(read_all(database, "ORDER BY id", snapshot.hosts));
   MH_TRY_VOID(read_all(database, "ORDER BY job, step", snapshot.evaluations));
-  MH_TRY_VOID(read_all(database, "ORDER BY job, host", snapshot.contributions));
+  // There is one for each host that ever took part in a job.
+  MH_TRY_VOID(read_all(
+      database, "WHERE job IN (SELECT id FROM jobs WHERE state IN (1, 2)) ORDER BY job, host",
+      snapshot.contributions));
   MH_TRY_VOID(read_all(database, "WHERE is_kept ORDER BY job, step", snapshot.checkpoints));
   MH_TRY_VOID(read_all(database, std::string("WHERE id IN (") + kLivingWorkunits + ") ORDER BY id",
                        snapshot.workunits));
@@ -85,7 +92,7 @@ Result<void> read_server(Database& database, ServerSnapshot& snapshot) {
   MH_TRY_VOID(read_all(database, "ORDER BY id", snapshot.accounts.accounts));
   MH_TRY_VOID(read_all(database, "ORDER BY id", snapshot.accounts.tokens));
   MH_TRY_VOID(read_all(database, "ORDER BY id", snapshot.accounts.invitations));
-  MH_TRY_VOID(read_all(database, "ORDER BY host_id", snapshot.accounts.host_secrets));
+  MH_TRY_VOID(read_all(database, "", snapshot.accounts.host_secrets));
   MH_TRY_VOID(read_all(database, "ORDER BY name", snapshot.datasets));
   MH_TRY(Statement sources,
          database.prepare("SELECT job_id, request_id, '', dataset FROM job_sources ORDER BY 1"));
@@ -95,14 +102,18 @@ Result<void> read_server(Database& database, ServerSnapshot& snapshot) {
 
 }  // namespace
 
-Result<ServerSnapshot> read_snapshot(Database& database) {
+Result<ServerSnapshot> read_snapshot_in_transaction(Database& database) {
   ServerSnapshot snapshot;
+  MH_TRY_VOID(read_server(database, snapshot));
+  MH_TRY_VOID(read_scheduler(database, snapshot.scheduler));
+  return snapshot;
+}
+
+Result<ServerSnapshot> read_snapshot(Database& database) {
   MH_TRY_VOID(database.execute("BEGIN"));
-  Result<void> done = read_server(database, snapshot);
-  if (done) done = read_scheduler(database, snapshot.scheduler);
+  Result<ServerSnapshot> snapshot = read_snapshot_in_transaction(database);
   const Result<void> ended = database.execute("COMMIT");
-  MH_TRY_VOID(std::move(done));
-  MH_TRY_VOID(ended);
+  if (snapshot) MH_TRY_VOID(ended);
   return snapshot;
 }
 

@@ -23,16 +23,21 @@ Result<void> SqliteStore::create(const std::filesystem::path& file, const std::s
     return fail(Errc::kAlreadyExists, file.string() + " exists already");
   }
   MH_TRY(Database database, Database::open(file, Database::Mode::kCreate));
-  MH_TRY_VOID(migrate(database));
+  MH_TRY_VOID(migrate(database, file));
   MH_TRY(Statement insert,
          database.prepare("INSERT INTO settings(name, value) VALUES('server_id', ?1)"));
   return insert.bind(1, server_id).run();
 }
 
-Result<std::unique_ptr<SqliteStore>> SqliteStore::open(const std::filesystem::path& file) {
-  std::unique_ptr<SqliteStore> store(new SqliteStore());
+Result<std::unique_ptr<SqliteStore>> SqliteStore::open(const std::filesystem::path& file,
+                                                       const SqliteStoreOptions& options) {
+  std::unique_ptr<SqliteStore> store(new SqliteStore(options));
   MH_TRY(store->writer_, Database::open(file, Database::Mode::kReadWrite));
-  MH_TRY_VOID(migrate(store->writer_));
+  MH_TRY(const Migration migration, migrate(store->writer_, file));
+  if (!migration.copy.empty()) {
+    log_info("database migrated",
+             {{"from", migration.from}, {"to", migration.to}, {"copy", migration.copy.string()}});
+  }
   // Checkpoints are the checkpointer's business; SQLite's own remain as a far limit.
   MH_TRY_VOID(store->writer_.execute("PRAGMA wal_autocheckpoint=16000"));
   MH_TRY(store->rows_, RowWriter::prepare(store->writer_));
@@ -59,7 +64,7 @@ SqliteStore::~SqliteStore() {
 void SqliteStore::commit(Transaction transaction, std::function<void()> committed) {
   {
     std::unique_lock lock(mutex_);
-    taken_.wait(lock, [this] { return queue_.size() < kQueueMax; });
+    taken_.wait(lock, [this] { return queue_.size() < options_.queue_max; });
     queue_.push_back(Pending{std::move(transaction), std::move(committed)});
   }
   arrived_.notify_one();
@@ -119,7 +124,7 @@ bool SqliteStore::take_queued(std::deque<Pending>& group) {
   const std::size_t before = group.size();
   {
     const std::lock_guard lock(mutex_);
-    while (!queue_.empty() && group.size() < kGroupMax) {
+    while (!queue_.empty() && group.size() < options_.group_max) {
       group.push_back(std::move(queue_.front()));
       queue_.pop_front();
     }
@@ -153,7 +158,7 @@ void SqliteStore::run_checkpointer() {
   std::unique_lock lock(mutex_);
   std::uint64_t done = 0;
   while (!is_stopping_) {
-    stopped_.wait_for(lock, kCheckpointInterval, [this] { return is_stopping_; });
+    stopped_.wait_for(lock, options_.checkpoint_interval, [this] { return is_stopping_; });
     if (counts_.groups == done) continue;
     done = counts_.groups;
     lock.unlock();

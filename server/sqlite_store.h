@@ -2,7 +2,7 @@
 // connection for history, a third for checkpoints. SQL lives in server/sqlite_*.cpp only.
 //
 // Rules
-// 1. The writer takes what is queued and what arrives while it writes, up to kGroupMax transitions,
+// 1. The writer takes what is queued and what arrives while it writes, up to group_max transitions,
 //    and commits it as one SQLite transaction. *Rationale:* the price of a commit is its fsync;
 //    under load it is shared.
 // 2. Callbacks run after the COMMIT, in the order of the calls to commit().
@@ -13,7 +13,7 @@
 //    *Rationale:* the coordinator has already decided on top of it; going on would answer callers
 //    from a state that a restart would not know. And after an fsync that failed no later one can
 //    be believed: only a restart sees what is really there.
-// 4. Nobody checkpoints inside a commit: the checkpointer does, every kCheckpointInterval.
+// 4. Nobody checkpoints inside a commit: the checkpointer does, every checkpoint_interval.
 #pragma once
 
 #include <condition_variable>
@@ -29,17 +29,24 @@
 
 namespace mh::server {
 
+struct SqliteStoreOptions {
+  // Most transitions in one SQLite transaction. Measured (tests/bench/store_bench,
+  // docs/testing.md).
+  std::size_t group_max = 256;
+  // Transitions that wait; commit() blocks beyond.
+  std::size_t queue_max = 8192;
+  std::chrono::seconds checkpoint_interval{5};
+};
+
 class SqliteStore final : public Store {
  public:
-  static constexpr std::size_t kGroupMax = 256;
-  static constexpr std::size_t kQueueMax = 8192;
-  static constexpr std::chrono::seconds kCheckpointInterval{5};
   static constexpr std::chrono::seconds kRetryPause{1};
 
   // Makes a new database. Errors: kAlreadyExists (there is one), kInternal.
   static Result<void> create(const std::filesystem::path& file, const std::string& server_id);
   // Opens and migrates. Errors: kNotFound, kFailedPrecondition (newer schema), kInternal.
-  static Result<std::unique_ptr<SqliteStore>> open(const std::filesystem::path& file);
+  static Result<std::unique_ptr<SqliteStore>> open(const std::filesystem::path& file,
+                                                   const SqliteStoreOptions& options = {});
   // Writes what is queued, runs its callbacks, checkpoints and closes. Without room for it: ends
   // the process with exit code 1.
   ~SqliteStore() override;
@@ -55,6 +62,7 @@ class SqliteStore final : public Store {
   Result<std::vector<scheduler::EvaluationRow>> evaluations(JobId job) override;
   Result<std::vector<scheduler::JobLogRow>> log(JobId job, std::uint64_t entry_max) override;
   Result<std::string> yaml(JobId job) override;
+  Result<std::vector<scheduler::ContributionRow>> contributions(JobId job) override;
   Result<SampleCoverage> coverage(JobId job, std::uint64_t positions) override;
 
   // Transitions committed, and SQLite transactions that took; for metrics and tests.
@@ -70,10 +78,10 @@ class SqliteStore final : public Store {
     std::function<void()> committed;
   };
 
-  SqliteStore() = default;
+  explicit SqliteStore(const SqliteStoreOptions& options) : options_(options) {}
   void run_writer();
   void run_checkpointer();
-  // Moves what is queued to the end of the group, up to kGroupMax; false: nothing.
+  // Moves what is queued to the end of the group, up to group_max; false: nothing.
   bool take_queued(std::deque<Pending>& group);
   // Writes a group, what is queued, and what arrives while it is written, as one SQLite
   // transaction; rolled back after an error.
@@ -82,6 +90,7 @@ class SqliteStore final : public Store {
   // The same, until there is room.
   void write_patiently(std::deque<Pending>& group);
 
+  const SqliteStoreOptions options_;
   // Constant once it commits.
   std::function<void(bool is_stalled)> stalls_;
   // Owned by the writer thread once it runs.

@@ -60,7 +60,7 @@ class Store {
   // disk. Threads: any. Blocks when the queue is full.
   virtual void commit(Transaction transaction, std::function<void()> committed) = 0;
 
-  // Everything at once, at the start. Errors: kDataLoss, kInternal.
+  // What a start needs, at once. Errors: kDataLoss, kInternal.
   virtual Result<ServerSnapshot> load() = 0;
 
   // History, which is not kept in memory. Threads: any; may block on the disk.
@@ -71,6 +71,8 @@ class Store {
   // The newest `entry_max` entries, oldest first.
   virtual Result<std::vector<scheduler::JobLogRow>> log(JobId job, std::uint64_t entry_max) = 0;
   virtual Result<std::string> yaml(JobId job) = 0;
+  // By host. Those of ended jobs are not in memory after a restart.
+  virtual Result<std::vector<scheduler::ContributionRow>> contributions(JobId job) = 0;
   // Checks positions [0, positions) of the sample stream against the rows of counted workunits.
   virtual Result<SampleCoverage> coverage(JobId job, std::uint64_t positions) = 0;
 };

@@ -46,6 +46,7 @@ class Checks:
             self.check_blobs(database)
         finally:
             database.close()
+        self.check_folder()
         return self.problems
 
     # --- what the server says -------------------------------------------------------------------
@@ -146,3 +147,13 @@ class Checks:
         self.figures["orphans"] = len(blobs.keys() - needed - delivered)
         unfinished = [path.name for path in (self.cluster.server_dir / "uploads").glob("*")]
         self.figures["unfinished uploads"] = len({name.split(".")[0] for name in unfinished})
+
+    # --- what gc leaves -------------------------------------------------------------------------
+
+    def check_folder(self):
+        folder = str(self.cluster.server_dir)
+        server = str(harness.BIN / "manyhands-server")
+        harness.run(server, "gc", folder, "--older-than", "0s")
+        report = json.loads(harness.run(server, "check", folder, "--json")[0])
+        self.expect(report["isWhole"], f"damage: {report['damage']}")
+        self.expect(report["orphanCount"] == 0, f"{report['orphanCount']} orphan blobs after gc")

@@ -34,6 +34,9 @@ class NotingStore final : public Store {
     return std::vector<scheduler::JobLogRow>{};
   }
   Result<std::string> yaml(JobId) override { return std::string(); }
+  Result<std::vector<scheduler::ContributionRow>> contributions(JobId) override {
+    return std::vector<scheduler::ContributionRow>{};
+  }
   Result<SampleCoverage> coverage(JobId, std::uint64_t) override { return SampleCoverage{}; }
 
   std::vector<std::string> commits;

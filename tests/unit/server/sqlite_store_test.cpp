@@ -255,7 +255,7 @@ TEST_F(SqliteStoreTest, AcknowledgesInTheOrderOfTheCallsAndSharesCommits) {
   EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
   const auto after = store_->counts();
   EXPECT_EQ(after.transitions - before.transitions, static_cast<std::uint64_t>(kCount));
-  EXPECT_GE(after.groups - before.groups, kCount / SqliteStore::kGroupMax);
+  EXPECT_GE(after.groups - before.groups, kCount / SqliteStoreOptions{}.group_max);
   EXPECT_LT(after.groups - before.groups, static_cast<std::uint64_t>(kCount));
 }
 
