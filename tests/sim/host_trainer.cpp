@@ -139,7 +139,9 @@ client::TrainerDone Host::result_of(const client::Assignment& assignment) {
   const bool is_wrong = trainer_.chance(scenario.wrong) || profile_.is_bad;
   const bool is_seen = trainer_.chance(scenario.wrong_seen);
   const bool counts = is_wrong && !environment_.is_healed;
-  if (counts) done.loss_sum = is_seen ? std::numeric_limits<double>::quiet_NaN() : 1e9;
+  // Screening finds it in the update; in half of the cases the loss says so, too.
+  const bool is_seen_in_loss = is_seen && trainer_.chance(0.5);
+  if (counts) done.loss_sum = is_seen_in_loss ? std::numeric_limits<double>::quiet_NaN() : 1e9;
   if (assignment.kind == client::WorkKind::kEvaluation) return done;
   done.update_bytes = job.parameter_bytes;
   done.update_digest = blob_name(BlobPurpose::kUpdate, first_word(assignment.parameters_digest),

@@ -31,6 +31,8 @@ class Mutation:
     replace: str
 
 
+# Not here, because no invariant can tell them from a host that is merely unlucky or slow: a client that forgets a result before
+# its verdict (the workunit is given to another), and a host that backs up its own workunit (backups go to hosts without leases).
 MUTATIONS = (
     Mutation("a late report counts a second time", "scheduler/validator.cpp",
              "    if (workunit.row.state == WorkunitState::kDone) {\n"
@@ -78,10 +80,6 @@ MUTATIONS = (
     Mutation("backup copies are unbounded", "scheduler/state.cpp",
              "  if (target.leases.empty() || target.leases.size() >= options.copies_max) return;",
              "  if (target.leases.empty()) return;"),
-    Mutation("a host backs up its own workunit", "scheduler/assigner.cpp",
-             "    return std::none_of(workunit.leases.begin(), workunit.leases.end(), [&](ResultId id) {\n"
-             "      return state_.results.at(id).row.host == host_.row.id;\n    });",
-             "    return true;"),
     Mutation("an update is given up while the step needs it", "scheduler/job_steps.cpp",
              "    state.blobs.add(result.row.update_digest);\n    state.effects().updates_accepted",
              "    state.blobs.add(result.row.update_digest);\n    state.release(result.row.update_digest);\n"
@@ -107,9 +105,6 @@ MUTATIONS = (
     Mutation("the client takes a result again that it has delivered", "client/daemon/host_work.cpp",
              "  if (work_.contains(result) || std::find(closed_.begin(), closed_.end(), result) != closed_.end())\n    return;",
              "  if (work_.contains(result)) return;"),
-    Mutation("the client forgets a result before its verdict", "client/daemon/host_core.cpp",
-             "    if (const auto found = work_.find(result); found != work_.end()) found->second.was_sent = false;\n",
-             "    forget(result);\n"),
     Mutation("the client trusts its clock", "client/daemon/host_core.cpp",
              "  last_now_ = now;\n  return steady_now_;", "  last_now_ = now;\n  steady_now_ = now;\n  return steady_now_;"),
 )

@@ -115,6 +115,9 @@ void World::make_hosts() {
   }
 }
 
+// A world needs a few hundred for each host: one that makes more turns in a circle.
+std::uint64_t World::event_count_max() const { return 100'000 + 20'000 * hosts_.size(); }
+
 void World::run_events() {
   const TimePoint end = TimePoint{} + to_ms(1 + scenario_.duration);
   const bool is_endless = scenario_.is_endless > 0;
@@ -125,6 +128,10 @@ void World::run_events() {
       throw Violation("progress", "jobs have not ended " +
                                       std::to_string((patience() - end).count() / 1000) +
                                       " s after the faults did");
+    }
+    if (!is_endless && environment_.counts.events > event_count_max()) {
+      throw Violation("progress", "jobs have not ended after " +
+                                      std::to_string(environment_.counts.events) + " events");
     }
     const Event event = events_.pop();
     ++environment_.counts.events;

@@ -60,6 +60,7 @@ class World {
   void look_at_everything();
   bool is_over();
   TimePoint patience() const;
+  std::uint64_t event_count_max() const;
   void check_end();
   void fill(Outcome& outcome) const;
   // world_faults.cpp
