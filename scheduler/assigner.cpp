@@ -6,6 +6,7 @@
 
 #include "proto/base/check.h"
 #include "proto/base/probe.h"
+#include "scheduler/no_work.h"
 #include "scheduler/planner.h"
 
 namespace mh::scheduler {
@@ -14,9 +15,10 @@ namespace {
 // Workunits looked at in one queue, and hosts compared with for a prefetch: bounds the cost of one
 // call whatever the size of the job.
 constexpr std::size_t kCandidatesMax = 64;
-// Back-off of a call that is not held: usual, and while a step is being aggregated.
-constexpr std::chrono::milliseconds kBackoff{1'000};
-constexpr std::chrono::milliseconds kBackoffSoon{200};
+// A host that needs so many times what is typical is slow: fast ones may be better.
+constexpr double kSlowFactor = 2;
+// But it gets work again after so many times what it needs, for it may have become faster.
+constexpr int kSlowPause = 8;
 // Time of a workunit for shares among jobs while nothing is measured.
 constexpr std::chrono::milliseconds kExpectedUnknown{100};
 
@@ -56,7 +58,7 @@ class Assigner {
       state_.asking.erase(host_.row.id);
     }
     reply_.is_drained = !is_work_waiting();
-    if (reply_.assignments.empty()) explain();
+    if (reply_.assignments.empty()) explain_no_work(state_, host_, now_, reply_);
   }
 
  private:
@@ -153,7 +155,9 @@ class Assigner {
         }
         MH_PROBE("a host gets a workunit that it had before");
       }
-      if (!host_.leases.empty() && is_better_left(job, workunit, queue.size())) {
+      if ((!host_.leases.empty() || is_slow(job, workunit)) &&
+          is_better_left(job, workunit, queue.size())) {
+        if (host_.leases.empty()) MH_PROBE("a slow host leaves a workunit to faster ones");
         MH_PROBE("a workunit is better left to others");
         return nullptr;
       }
@@ -162,14 +166,42 @@ class Assigner {
     return nullptr;
   }
 
-  // Rule 10: could the other hosts finish all that waits before this one is done with it?
-  bool is_better_left(JobEntry& job, const WorkunitEntry& workunit, std::size_t waiting) {
-    if (waiting > 4 * kCandidatesMax) return false;
-    const std::set<HostId> others = competitors(job);
-    if (waiting >= 2 * (others.size() + 1)) return false;
+  // By what was measured, more than once: the first time says little. Sets when to look again.
+  bool is_slow(const JobEntry& job, const WorkunitEntry& workunit) {
+    const WorkKind kind = workunit.row.kind;
+    const SpeedEstimate own = state_.speed(job, host_.row.id, kind);
+    const SpeedEstimate& typical = job.typical_speed(kind);
+    if (own.count < 2 || !typical.is_known() || own.mean <= kSlowFactor * typical.mean)
+      return false;
+    const TimePoint again = host_.last_leased + kSlowPause * *own.expected(workunit.gflop);
+    if (again <= now_) {
+      MH_PROBE("a slow host gets work, to see whether it still is");
+      return false;
+    }
+    retry_no_later(reply_, again);
+    return true;
+  }
+
+  // How many workunits each of the others may do while this host does one, at most; a guess that
+  // saves looking at them.
+  double head_start(const JobEntry& job, const WorkunitEntry& workunit) const {
+    const WorkKind kind = workunit.row.kind;
+    const SpeedEstimate own = state_.speed(job, host_.row.id, kind);
+    const SpeedEstimate& typical = job.typical_speed(kind);
+    if (!own.is_known() || !typical.is_known()) return 2;
+    return std::max(2.0, 2 * own.mean / typical.mean);
+  }
+
+  // Rule 10: could the other hosts finish all that waits before this one is done with it? Of many
+  // hosts a sample is looked at.
+  bool is_better_left(JobEntry& job, const WorkunitEntry& workunit, std::size_t queue_size) {
+    const auto waiting = static_cast<double>(queue_size);
+    const auto all = static_cast<double>(state_.asking.size() + job.leased.size());
+    if (waiting >= head_start(job, workunit) * (all + 1)) return false;
+    const Competitors others = competitors(job);
     const TimePoint own_end = expected_end(host_, job, workunit);
     double count = 0;
-    for (const HostId id : others) {
+    for (const HostId id : others.sample) {
       const HostEntry& other = state_.host(id);
       if (!job.fits(other.row) || !may_compete(other, workunit)) continue;
       const auto duration = expected_duration(other, job, workunit);
@@ -178,25 +210,35 @@ class Assigner {
       count +=
           std::ceil(static_cast<double>(left.count()) / static_cast<double>(duration.count())) - 1;
     }
-    return static_cast<double>(waiting) <= count;
+    return waiting <= count * others.scale;
   }
 
+  struct Competitors {
+    std::set<HostId> sample;
+    // How many times as many there are.
+    double scale = 1;
+  };
+
   // Hosts that work for the job or ask for work, without this one.
-  std::set<HostId> competitors(const JobEntry& job) const {
+  Competitors competitors(const JobEntry& job) const {
     std::set<HostId> found;
     std::size_t looked_at = 0;
     for (const HostId id : state_.asking) {
-      if (++looked_at > kCandidatesMax) break;
+      if (looked_at >= kCandidatesMax) break;
+      ++looked_at;
       found.insert(id);
     }
     for (const WorkunitId id : job.leased) {
-      if (++looked_at > 2 * kCandidatesMax) break;
+      if (looked_at >= 2 * kCandidatesMax) break;
+      ++looked_at;
       for (const ResultId result : state_.workunits.at(id).leases) {
         found.insert(state_.results.at(result).row.host);
       }
     }
     found.erase(host_.row.id);
-    return found;
+    const std::size_t all = state_.asking.size() + job.leased.size();
+    const auto looked = static_cast<double>(std::max<std::size_t>(looked_at, 1));
+    return {std::move(found), std::max(1.0, static_cast<double>(all) / looked)};
   }
 
   bool may_compete(const HostEntry& other, const WorkunitEntry& workunit) const {
@@ -260,8 +302,10 @@ class Assigner {
   // Rule 11: the bound on what copies may waste.
   bool may_waste(const JobEntry& job, double gflop) const {
     const CoordinatorOptions& options = state_.options;
-    const double allowed = options.backup_share_max * job.valid_gflop +
-                           static_cast<double>(options.backup_copies_free) * gflop;
+    const std::size_t of_hosts = options.backup_copies_free > 0 ? 2 * job.contributions.size() : 0;
+    const auto free =
+        static_cast<double>(std::max<std::size_t>(options.backup_copies_free, of_hosts));
+    const double allowed = options.backup_share_max * job.valid_gflop + free * gflop;
     return job.row.wasted_gflop + job.extra_gflop + gflop <= allowed;
   }
 
@@ -276,18 +320,43 @@ class Assigner {
 
   WorkunitEntry* overdue_in(JobEntry& job) {
     std::size_t looked_at = 0;
-    for (const WorkunitId id : job.overdue) {
-      if (++looked_at > kCandidatesMax) break;
-      WorkunitEntry& workunit = state_.workunit(id);
-      if (may_back_up(job, workunit) && is_sooner_than_lease(job, workunit)) return &workunit;
+    for (auto at = job.overdue.begin(); at != job.overdue.end() && looked_at < kCandidatesMax;) {
+      ++looked_at;
+      WorkunitEntry& workunit = state_.workunit(*at);
+      ++at;
+      if (is_late(job, workunit) && may_back_up(job, workunit) &&
+          is_sooner_than_lease(job, workunit)) {
+        return &workunit;
+      }
     }
     return nullptr;
   }
 
-  // A host that would not be done before the lease runs out helps nobody before then.
+  // Its alarm may have been set before it was known what is typical of this job.
+  bool is_late(JobEntry& job, WorkunitEntry& workunit) {
+    ResultEntry& newest = state_.result(workunit.leases.back());
+    const WorkKind kind = workunit.row.kind;
+    if (newest.expected_end || !job.typical_speed(kind).is_known()) return true;
+    const TimePoint due =
+        newest.row.leased +
+        backup_after(state_.options, {}, job.typical_speed(kind), workunit.gflop, 1);
+    if (due <= now_) return true;
+    MH_PROBE("a lease that seemed late is typical");
+    newest.backup_due = due;
+    state_.set_alarm(workunit, job);
+    return false;
+  }
+
+  // A host that would not be done before the lease runs out helps nobody before then. A holder that
+  // renews it may go on doing so.
   bool is_sooner_than_lease(const JobEntry& job, const WorkunitEntry& workunit) const {
     const auto own = state_.speed(job, host_.row.id, workunit.row.kind).expected(workunit.gflop);
-    return !own || now_ + *own <= state_.results.at(workunit.leases.back()).deadline;
+    const ResultEntry& newest = state_.results.at(workunit.leases.back());
+    const auto length = newest.row.lease_length;
+    const bool is_renewed = newest.deadline > newest.row.leased + length;
+    const TimePoint end =
+        is_renewed ? renewable_until(state_.options, newest.row.leased, length) : newest.deadline;
+    return !own || now_ + *own <= end;
   }
 
   WorkunitEntry* slow_in(JobEntry& job) {
@@ -343,63 +412,6 @@ class Assigner {
     assignment.lease = result.row.lease_length;
     assignment.flops = workunit.gflop * 1e9;
     reply_.assignments.push_back(std::move(assignment));
-  }
-
-  void explain() {
-    reply_.backoff = kBackoff;
-    if (host_.paused_until > now_) {
-      reply_.backoff = host_.paused_until - now_;
-      reply_.no_work_reason = "this host's last " + std::to_string(host_.failures_in_row) +
-                              " results failed; it may go on in " +
-                              std::to_string(reply_.backoff.count()) + " ms";
-      return;
-    }
-    if (reply_.is_slowed) {
-      reply_.backoff = host_.asks.next_at(state_.options.asks, now_) - now_;
-      reply_.no_work_reason = "this host asks too often; it may ask again in " +
-                              std::to_string(reply_.backoff.count()) + " ms";
-      return;
-    }
-    if (host_.leases.size() >= host_.row.lease_quota) {
-      MH_PROBE("a host asks beyond its quota");
-      reply_.no_work_reason = "this host holds " + std::to_string(host_.leases.size()) +
-                              " leases, its quota is " + std::to_string(host_.row.lease_quota);
-      return;
-    }
-    explain_jobs();
-  }
-
-  void explain_jobs() {
-    bool is_running = false;
-    bool is_aggregating = false;
-    bool is_waiting_for_trust = false;
-    const JobEntry* too_large = nullptr;
-    bool fits_any = false;
-    for (const JobId id : state_.live_jobs) {
-      const JobEntry& job = state_.jobs.at(id);
-      if (job.row.state != JobState::kRunning) continue;
-      is_running = true;
-      fits_any = fits_any || job.fits(host_.row);
-      if (too_large == nullptr && !job.fits(host_.row)) too_large = &job;
-      is_aggregating = is_aggregating || job.is_step_complete();
-      is_waiting_for_trust = is_waiting_for_trust || !job.waiting_evaluations.empty();
-    }
-    if (!is_running) {
-      reply_.no_work_reason =
-          state_.live_jobs.empty() ? "no job is running" : "every job is paused";
-    } else if (!fits_any) {
-      reply_.no_work_reason = "job " + to_string(too_large->row.id) + " (" + too_large->row.name +
-                              ") computes with " + std::to_string(too_large->row.threads) +
-                              " threads, this host has " +
-                              std::to_string(host_.row.description.threads);
-    } else if (is_aggregating) {
-      reply_.backoff = kBackoffSoon;
-      reply_.no_work_reason = "the next step is being made";
-    } else if (is_waiting_for_trust && !host_.row.is_trusted) {
-      reply_.no_work_reason = "only evaluations wait, and they go to trusted hosts";
-    } else {
-      reply_.no_work_reason = "all work of the step in progress is given out";
-    }
   }
 
   State& state_;

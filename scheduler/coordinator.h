@@ -21,7 +21,8 @@
 //     Rationale: a reply may be lost after its commit; nobody may report in another's name.
 //  3. A lease ends at its deadline unless the host renews it by naming it in `held`. Its length is
 //     lease_length_factor × what the host's own measured speed predicts, within lease_min and
-//     lease_max; a host without a measurement gets lease_unknown. Renewals end at an age of
+//     lease_max; a host without a measurement gets lease_unknown, or what is typical of the job's
+//     hosts if that is longer. Renewals end at an age of
 //     lease_age_factor leases.
 //     Rationale: a dead host frees its work soon, a slow but living one keeps it, and a client
 //     that lives while its trainer hangs does not keep it for ever.
@@ -32,7 +33,8 @@
 //     Rationale: late work is still work (Folding@home's two deadlines). A step cannot end without
 //     the workunit, so a limit in time would only throw work away.
 //  5. Speed is measured by the server: from the lease or the host's previous report, whichever is
-//     later, to the report; a smoothed mean and mean deviation. No decision uses a host's clock or
+//     later, to the report; a smoothed mean and mean deviation. Who has it still when a copy was
+//     first is known to need at least as long. No decision uses a host's clock or
 //     its claims (what its device and threads are decides only what it is offered).
 //  6. Lost replies: a lease that the host does not name in `held` nor report, sent before the
 //     request arrived and at least resend_after ago, is sent again within the age of rule 3,
@@ -51,15 +53,19 @@
 //     own_copy_wait.
 //     Rationale: what failed here will fail here again; but a lone host must not wait for ever.
 // 10. Prefetch: a host without a lease always gets waiting work. A host that computes already gets
-//     more only if the other hosts at work or asking could not finish all that waits before it.
+//     more only if the other hosts at work or asking could not finish all that waits before it;
+//     so does, even without a lease, a host known to need twice what is typical, until eight times
+//     what it needs have passed since it last got work.
 //     Rationale: the last workunits of a step decide its duration; none may lie behind an
-//     evaluation in one host's queue while another is about to be free.
+//     evaluation in one host's queue while another is about to be free, nor with a host that needs
+//     an hour while the others would do it in a minute. A slow host beside few others works on.
 // 11. Backups: when nothing waits, a host without leases gets a copy of a leased workunit that is
 //     overdue (older than max(backup_min, backup_factor × (mean + 2 deviations) of its holder) and
 //     that it should finish before the holder's lease runs out, or one that it would finish in half
 //     of the time that the holder still needs; at most copies_max copies live at once. Copies that
 //     come to nothing, and those that still may, are at most backup_share_max of the job's
-//     validated work, and backup_copies_free copies on top.
+//     validated work, and on top backup_copies_free copies, or two for each host that worked for
+//     the job: each has to be measured.
 //     Rationale: a step should not wait for a lease to run out while hosts are idle; but where most
 //     hosts are late, copies of everything would halve what all of them do. Beyond the bound
 //     the lease's own end gives the workunit to others.
@@ -124,10 +130,12 @@ struct CoordinatorOptions {
   std::chrono::milliseconds resend_after{1'000};
   std::chrono::milliseconds backup_min{250};
   double backup_factor = 2;
-  // Age at which a lease of a host with unknown speed may be backed up.
+  // Age at which a lease of a host with unknown speed may be backed up; twice what is typical if
+  // that is longer.
   std::chrono::milliseconds backup_unknown{2'000};
   std::uint32_t copies_max = 4;
-  // Bound on work wasted by copies, as a share of validated work; and copies of any job beyond it.
+  // Bound on work wasted by copies, as a share of validated work; and copies of any job beyond it,
+  // of a job with more than half as many hosts two for each (0: none).
   double backup_share_max = 0.25;
   std::uint32_t backup_copies_free = 8;
   AskLimits asks;

@@ -22,18 +22,36 @@ milliseconds scaled(milliseconds duration, double factor) {
   return to_milliseconds(static_cast<double>(duration.count()) * factor);
 }
 
+// What is typical moves by this share at most, after so many first measurements; and the quantile
+// of all measurements that it follows.
+constexpr double kTypicalStep = 1.0 / 64;
+constexpr double kTypicalQuantile = 0.25;
+
+double seconds_per_gflop(milliseconds duration, double gflop) {
+  const double ms = std::max<double>(1, static_cast<double>(duration.count()));
+  return ms / 1000 / std::max(gflop, kGflopMin);
+}
+
 }  // namespace
 
 void SpeedEstimate::add(milliseconds duration, double gflop) {
-  const double ms = std::max<double>(1, static_cast<double>(duration.count()));
-  const double measured = ms / 1000 / std::max(gflop, kGflopMin);
-  if (!is_known()) {
+  const double measured = seconds_per_gflop(duration, gflop);
+  ++count;
+  if (!is_known() || (count == 2 && measured < mean)) {
     mean = measured;
     deviation = measured / 2;
     return;
   }
   deviation += (std::abs(measured - mean) - deviation) / 4;
   mean += (measured - mean) * (measured < mean ? 0.5 : 0.125);
+}
+
+void SpeedEstimate::add_at_least(milliseconds duration, double gflop) {
+  if (is_known() && seconds_per_gflop(duration, gflop) <= mean) {
+    ++count;
+  } else {
+    add(duration, gflop);
+  }
 }
 
 std::optional<milliseconds> SpeedEstimate::expected(double gflop) const {
@@ -46,21 +64,42 @@ std::optional<milliseconds> SpeedEstimate::expected_late(double gflop) const {
   return to_milliseconds((mean + 2 * deviation) * std::max(gflop, kGflopMin) * 1000);
 }
 
+// A quantile is followed by small steps up and down that balance there.
+void TypicalSpeed::add(milliseconds duration, double gflop) {
+  const double measured = seconds_per_gflop(duration, gflop);
+  ++count_;
+  if (count_ == 1) {
+    estimate_ = {measured, measured / 2};
+    return;
+  }
+  const double step = std::max(kTypicalStep, 1.0 / static_cast<double>(count_));
+  const double mean =
+      measured > estimate_.mean
+          ? std::min(measured, estimate_.mean * (1 + step * kTypicalQuantile))
+          : std::max(measured, estimate_.mean * (1 - step * (1 - kTypicalQuantile)));
+  estimate_ = {mean, mean / 2};
+}
+
 milliseconds lease_length(const CoordinatorOptions& options, const SpeedEstimate& speed,
-                          double gflop, std::size_t position) {
-  const auto expected = speed.expected_late(gflop);
-  if (!expected) return options.lease_unknown;
-  const milliseconds length =
-      scaled(*expected, options.lease_length_factor * static_cast<double>(position));
-  return std::clamp(length, options.lease_min, options.lease_max);
+                          const SpeedEstimate& typical, double gflop, std::size_t position) {
+  const double factor = options.lease_length_factor * static_cast<double>(position);
+  const auto length = [&](milliseconds late) {
+    return std::clamp(scaled(late, factor), options.lease_min, options.lease_max);
+  };
+  if (const auto own = speed.expected_late(gflop)) return length(*own);
+  const auto others = typical.expected_late(gflop);
+  return others ? std::max(options.lease_unknown, length(*others)) : options.lease_unknown;
 }
 
 milliseconds backup_after(const CoordinatorOptions& options, const SpeedEstimate& speed,
-                          double gflop, std::size_t position) {
-  const auto expected = speed.expected_late(gflop);
-  if (!expected) return options.backup_unknown;
-  return std::max(options.backup_min,
-                  scaled(*expected, options.backup_factor * static_cast<double>(position)));
+                          const SpeedEstimate& typical, double gflop, std::size_t position) {
+  const double factor = options.backup_factor * static_cast<double>(position);
+  if (const auto own = speed.expected_late(gflop)) {
+    return std::max(options.backup_min, scaled(*own, factor));
+  }
+  const auto others = typical.expected_late(gflop);
+  return others ? std::max(options.backup_unknown, scaled(*others, factor))
+                : options.backup_unknown;
 }
 
 TimePoint renewable_until(const CoordinatorOptions& options, TimePoint leased,

@@ -115,19 +115,21 @@ ResultEntry& State::add_result(WorkunitEntry& target, HostEntry& to, TimePoint n
 
   JobEntry& owner = job(target.row.job);
   const SpeedEstimate estimate = speed(owner, to.row.id, target.row.kind);
+  const SpeedEstimate& typical = owner.typical_speed(target.row.kind);
   const std::size_t position = to.leases.size() + 1;
-  added.row.lease_length = lease_length(options, estimate, target.gflop, position);
-  added.backup_due = now + backup_after(options, estimate, target.gflop, position);
+  added.row.lease_length = lease_length(options, estimate, typical, target.gflop, position);
+  added.backup_due = now + backup_after(options, estimate, typical, target.gflop, position);
   if (const auto expected = estimate.expected(target.gflop)) {
     TimePoint free_at = now;
     for (const ResultId held : to.leases) {
       free_at = std::max(free_at, result(held).expected_end.value_or(now));
     }
     added.expected_end = free_at + *expected;
-    added.backup_due =
-        std::max(added.backup_due, free_at + backup_after(options, estimate, target.gflop, 1));
+    added.backup_due = std::max(
+        added.backup_due, free_at + backup_after(options, estimate, typical, target.gflop, 1));
   }
   to.leases.insert(id);
+  to.last_leased = now;
   to.last_job = target.row.job;
   target.results.push_back(id);
   add_copy(target, owner, id);
@@ -137,6 +139,17 @@ ResultEntry& State::add_result(WorkunitEntry& target, HostEntry& to, TimePoint n
   set_alarm(target, owner);
   changed(added);
   return added;
+}
+
+// Otherwise a host that always loses to the copies of its work would never be measured.
+void State::note_loser(const ResultEntry& loser, TimePoint now) {
+  const HostEntry& owner = host(loser.row.host);
+  if (owner.last_seen + options.active_window <= now) return;
+  const WorkunitEntry& work = workunit(loser.row.workunit);
+  const auto elapsed = now - std::max(loser.row.leased, owner.last_report);
+  contribution(job(loser.row.job), loser.row.host)
+      .speed(work.row.kind)
+      .add_at_least(elapsed, work.gflop);
 }
 
 void State::set_deadline(ResultEntry& target, TimePoint deadline) {
@@ -175,7 +188,10 @@ void State::set_state(ResultEntry& target, ResultState to, TimePoint now) {
     of.valid_gflop += owner.gflop;
     of.row.wasted_gflop += owner.gflop * static_cast<double>(others.size());
     if (!others.empty()) changed(of);
-    for (const ResultId other : others) set_state(result(other), ResultState::kObsolete, now);
+    for (const ResultId other : others) {
+      note_loser(result(other), now);
+      set_state(result(other), ResultState::kObsolete, now);
+    }
   } else if (owner.row.state == WorkunitState::kLeased) {
     if (owner.leases.empty()) {
       set_state(owner, WorkunitState::kWaiting, now);

@@ -55,6 +55,7 @@ struct HostEntry {
   HostRow row;
   TimePoint last_seen{};
   TimePoint last_report{};
+  TimePoint last_leased{};
   // In order of issue.
   std::set<ResultId> leases;
   std::uint32_t failures_in_row = 0;
@@ -108,6 +109,9 @@ struct JobEntry {
   // Stride scheduling: seconds of hosts' time leased so far / (priority + 1).
   double pass = 0;
   RateMeter rate;
+  // Over all its hosts: what is expected of one that was not measured yet (rule 5).
+  TypicalSpeed typical_gradient;
+  TypicalSpeed typical_evaluation;
   // GFLOP of validated results; of live copies of workunits that have an older live copy.
   double valid_gflop = 0;
   double extra_gflop = 0;
@@ -129,6 +133,12 @@ struct JobEntry {
   }
   double gflop_per_shard() const {
     return gflop_per_sample(WorkKind::kGradient) * static_cast<double>(row.shard);
+  }
+  TypicalSpeed& typical(WorkKind kind) {
+    return kind == WorkKind::kGradient ? typical_gradient : typical_evaluation;
+  }
+  const SpeedEstimate& typical_speed(WorkKind kind) const {
+    return (kind == WorkKind::kGradient ? typical_gradient : typical_evaluation).estimate();
   }
   bool has_waiting() const { return !waiting_gradients.empty() || !waiting_evaluations.empty(); }
 };
@@ -213,6 +223,8 @@ class State {
   std::optional<TimePoint> wake_at() const;
 
  private:
+  // Rule 5: another host was first; learns how long this one had had it.
+  void note_loser(const ResultEntry& loser, TimePoint now);
   void clear_alarm(WorkunitEntry& workunit, JobEntry& job);
 
   std::set<JobId> changed_jobs_;

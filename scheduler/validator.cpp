@@ -150,6 +150,7 @@ void measure(State& state, HostEntry& host, const Measurement& work, TimePoint n
   host.row.seconds_per_gflop_deviation = overall.deviation;
   JobEntry& job = state.job(work.job);
   state.contribution(job, host.row.id).speed(work.kind).add(duration, work.gflop);
+  job.typical(work.kind).add(duration, work.gflop);
 }
 
 void take_valid(State& state, HostEntry& host, ResultEntry& result, const Report& report,

@@ -14,9 +14,6 @@ milliseconds to_ms(double seconds) {
 
 std::uint32_t to_count(double number) { return static_cast<std::uint32_t>(number); }
 
-// The server holds a call for at most so long.
-constexpr milliseconds kHoldMax{25'000};
-
 }  // namespace
 
 scheduler::CoordinatorOptions options_of(const Scenario& scenario) {
@@ -35,6 +32,9 @@ scheduler::CoordinatorOptions options_of(const Scenario& scenario) {
   options.finished_results_kept = to_count(scenario.ended_kept);
   options.failed_hosts_max = to_count(scenario.failed_hosts);
   options.failures_max = to_count(scenario.failures);
+  // Hosts whose calls are held count as active.
+  options.active_window =
+      std::max(options.active_window, to_ms(scenario.poll_wait) + milliseconds(5'000));
   return options;
 }
 
@@ -195,7 +195,7 @@ void Server::park(std::uint64_t handle) {
   const TimePoint now = events_.now();
   if (!call.is_parked) {
     call.is_parked = true;
-    call.hold_until = now + std::min(call.message.hold, kHoldMax);
+    call.hold_until = now + call.message.hold;
     call.wave = wave_;
     call.place = parked_.insert(parked_.end(), handle);
   }

@@ -73,7 +73,7 @@ class RandomCoordinator : public CoordinatorTest {
 
   void add_job() {
     JobSubmission job = random.below(2) == 0 ? small_job("job") : evaluated_job(random.below(3));
-    job.step_count = 2 + random.below(6);
+    job.step_count = 2 + random.below(12);
     job.shard = random.below(2) == 0 ? 8 : 16;
     job.priority = static_cast<std::uint32_t>(random.below(101));
     job.request_id = "request " + std::to_string(jobs.size());
@@ -338,7 +338,7 @@ TEST_F(RandomCoordinator, ReachesEveryKindOfEnd) {
     jobs.clear();
     ready.clear();
     account = {};
-    run(seed, 400);
+    run(seed, 1'200);
   }
   EXPECT_GT(reached[static_cast<int>(ResultState::kValid)], 1'000);
   for (const ResultState state :
