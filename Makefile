@@ -27,8 +27,8 @@ soak: ready ## kill server, clients and trainers KILLS=1000 times; SEED=N repeat
 	@python3 -B tests/integration/crash_test.py --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 SEEDS ?= 100000
-sim: ready ## server and volunteers in virtual time; SEEDS=N
-	@build/release/bin/manyhands-sim run --seeds $(SEEDS) --threads $$(nproc)
+sim: ready ## server and volunteers in virtual time; SEEDS=N, from SEED=N on
+	@build/release/bin/manyhands-sim run --seed $(or $(SEED),1) --seeds $(SEEDS) --threads $$(nproc)
 
 mutants: ready ## break one rule of the scheduler at a time: the simulator must find each
 	@python3 tests/sim/mutants.py

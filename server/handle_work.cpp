@@ -85,7 +85,9 @@ asio::awaitable<Result<scheduler::ExchangeReply>> ask(Core& core, scheduler::Exc
   const Status has_room = core.disk().check_room();
   const std::uint32_t wanted = std::exchange(event.wanted, has_room ? event.wanted : 0);
   auto decision = core.coordinator().exchange(event, core.now());
-  if (place != nullptr && decision.reply && !decision.reply->is_drained) place->pass_on();
+  if (place != nullptr && decision.reply && !decision.reply->is_drained) {
+    place->pass_on(!decision.reply->assignments.empty());
+  }
   Result<scheduler::ExchangeReply> reply = co_await core.settle(std::move(decision));
   event.reports.clear();
   event.description.reset();

@@ -72,10 +72,18 @@ bool ParkedCalls::Place::is_over() const {
          std::chrono::steady_clock::now() >= until_;
 }
 
-void ParkedCalls::Place::pass_on() { calls_.wake_next(key_); }
+void ParkedCalls::Place::pass_on(bool found) {
+  if (!found && is_parked_) {
+    std::list<Place*>& queue = calls_.parked_[key_];
+    queue.splice(queue.end(), queue, position_);
+    if (++calls_.fruitless_ >= calls_.limits_.fruitless_max) return;
+  }
+  calls_.wake_next(key_);
+}
 
 void ParkedCalls::wake_first(std::uint64_t key) {
   ++wave_now_;
+  fruitless_ = 0;
   wake_next(key);
 }
 

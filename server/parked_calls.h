@@ -6,6 +6,9 @@
 // 1. First parked, first woken. One at a time for work: a woken call that leaves work behind says
 //    so (pass_on), and the next is woken. *Rationale:* a thousand parked hosts must not all ask for
 //    the four workunits of a step.
+//    Who finds nothing for itself goes to the back, and after so many in a row (fruitless_max) the
+//    rest wait for the next wake or their own time. *Rationale:* one workunit that only few may
+//    have must not make all look, again and again.
 // 2. A call whose caller has gone, or whose time is up, wakes by itself and sees is_over().
 // 3. The number of parked calls is bounded, in all and for each owner; beyond it a call is answered
 //    at once.
@@ -33,6 +36,8 @@ struct ParkingLimits {
   std::size_t parked_max = 20'000;
   // Of one owner (host or account) under any key.
   std::size_t parked_per_owner_max = 64;
+  // Calls that look in vain before a wake gives up.
+  std::size_t fruitless_max = 256;
 };
 
 class ParkedCalls {
@@ -60,7 +65,8 @@ class ParkedCalls {
     // It was not let in: too many are parked.
     bool is_refused() const { return !is_parked_ && !calls_.is_stopped_; }
     // Something is left for others: wakes the next one of this wake() that has not looked yet.
-    void pass_on();
+    // `found`: this one got something.
+    void pass_on(bool found);
 
    private:
     friend class ParkedCalls;
@@ -96,6 +102,8 @@ class ParkedCalls {
   std::size_t count_ = 0;
   // Number of the latest wake; a call that has looked since is not woken again by pass_on().
   std::uint64_t wave_now_ = 0;
+  // Calls that have looked in vain since.
+  std::size_t fruitless_ = 0;
   bool is_stopped_ = false;
 };
 

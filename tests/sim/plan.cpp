@@ -69,6 +69,7 @@ Result<PlannedJob> read_job(const std::string& file, const DatasetManifest& mani
   job.seed = parsed.spec->seed;
   job.parameter_bytes = planned.report.update_bytes;
   job.submission = job_facts(*parsed.spec, checked, manifest, manifest_digest);
+  job.submission.request_id = "plan";
   job.submission.job_digest = sha256(canonical_job_json(*parsed.spec, manifest_digest));
   job.submission.parameters_digest = blob_name(BlobPurpose::kFirstParameters, job.seed);
   for (const auto& [name, split] : manifest.splits) {

@@ -14,6 +14,9 @@ milliseconds to_ms(double seconds) {
 
 std::uint32_t to_count(double number) { return static_cast<std::uint32_t>(number); }
 
+// As server/parked_calls: calls that look in vain before a wake gives up.
+constexpr std::size_t kFruitlessMax = 256;
+
 }  // namespace
 
 scheduler::CoordinatorOptions options_of(const Scenario& scenario) {
@@ -160,7 +163,12 @@ void Server::ask(std::uint64_t handle) {
     return;
   }
   call.reply = *decision.reply;
-  const bool passes_on = call.is_parked && !call.reply.is_drained;
+  bool passes_on = call.is_parked && !call.reply.is_drained;
+  if (passes_on && call.reply.assignments.empty()) {
+    if (next_to_wake_ == call.place) ++next_to_wake_;
+    parked_.splice(parked_.end(), parked_, call.place);
+    passes_on = ++fruitless_ < kFruitlessMax;
+  }
   Transition transition;
   transition.call = handle;
   const scheduler::ExchangeEvent asked = event;
@@ -232,6 +240,7 @@ void Server::woken(std::uint64_t handle) {
 
 void Server::wake_first() {
   ++wave_;
+  fruitless_ = 0;
   next_to_wake_ = parked_.begin();
   wake_next();
 }

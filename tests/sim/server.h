@@ -187,6 +187,7 @@ class Server {
   std::list<std::uint64_t> parked_;
   std::list<std::uint64_t>::iterator next_to_wake_ = parked_.end();
   std::uint64_t wave_ = 0;
+  std::size_t fruitless_ = 0;
 
   std::deque<Transition> queue_;
   std::size_t in_commit_ = 0;

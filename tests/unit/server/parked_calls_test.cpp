@@ -24,7 +24,7 @@ class ParkedCallsTest : public testing::Test {
     while (!place.is_over()) {
       co_await place.wait(kLong);
       log += place.is_over() ? " " + name + "-over" : " " + name;
-      if (leaves_work) place.pass_on();
+      if (leaves_work) place.pass_on(false);
     }
     log += " " + name + "-left";
   }
@@ -45,7 +45,7 @@ class ParkedCallsTest : public testing::Test {
   }
 
   asio::io_context io{1};
-  ParkedCalls parked{io.get_executor(), ParkingLimits{4, 2}};
+  ParkedCalls parked{io.get_executor(), ParkingLimits{4, 2, 3}};
   std::string log;
 
   void TearDown() override {
@@ -69,6 +69,14 @@ TEST_F(ParkedCallsTest, PassesOnToEachOnce) {
   park("c", 0, true, kLong, 3);
   parked.wake_first(0);
   EXPECT_EQ(run(), " a b c");
+}
+
+TEST_F(ParkedCallsTest, GivesUpAfterSomeThatFoundNothingAndGoesOnThereNextTime) {
+  for (int i = 0; i < 4; ++i) park(std::string(1, static_cast<char>('a' + i)), 0, true, kLong, i);
+  parked.wake_first(0);
+  EXPECT_EQ(run(), " a b c");
+  parked.wake_first(0);
+  EXPECT_EQ(run(), " d a b");
 }
 
 TEST_F(ParkedCallsTest, WakesByKey) {
