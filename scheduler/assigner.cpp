@@ -6,18 +6,16 @@
 
 #include "proto/base/check.h"
 #include "proto/base/probe.h"
+#include "scheduler/competition.h"
 #include "scheduler/no_work.h"
 #include "scheduler/planner.h"
 
 namespace mh::scheduler {
 namespace {
 
-// Workunits looked at in one queue, and hosts compared with for a prefetch: bounds the cost of one
-// call whatever the size of the job.
+// Workunits looked at in one queue: bounds the cost of one call whatever the size of the job.
 constexpr std::size_t kCandidatesMax = 64;
-// A host that needs so many times what is typical is slow: fast ones may be better.
-constexpr double kSlowFactor = 2;
-// But it gets work again after so many times what it needs, for it may have become faster.
+// A slow host gets work again after so many times what it needs, for it may have become faster.
 constexpr int kSlowPause = 8;
 // Time of a workunit for shares among jobs while nothing is measured.
 constexpr std::chrono::milliseconds kExpectedUnknown{100};
@@ -30,7 +28,12 @@ class Assigner {
  public:
   Assigner(State& state, HostEntry& host, const ExchangeEvent& event, TimePoint now,
            ExchangeReply& reply)
-      : state_(state), host_(host), event_(event), now_(now), reply_(reply) {}
+      : state_(state),
+        host_(host),
+        event_(event),
+        now_(now),
+        reply_(reply),
+        competition_(state, host, now) {}
 
   void run() {
     reply_.is_drained = !is_work_waiting();
@@ -123,7 +126,7 @@ class Assigner {
 
   // What one lease moves the job on: seconds of this host's time by weight.
   double stride(const JobEntry& job, WorkKind kind, double gflop) const {
-    const auto expected = state_.speed(job, host_.row.id, kind).expected(gflop);
+    const auto expected = competition_.own_speed(job, kind).expected(gflop);
     const auto ms = static_cast<double>(expected.value_or(kExpectedUnknown).count());
     return ms / 1000 / (job.row.priority + 1);
   }
@@ -156,7 +159,7 @@ class Assigner {
         MH_PROBE("a host gets a workunit that it had before");
       }
       if ((!host_.leases.empty() || is_slow(job, workunit)) &&
-          is_better_left(job, workunit, queue.size())) {
+          competition_.is_better_left(job, workunit, queue.size())) {
         if (host_.leases.empty()) MH_PROBE("a slow host leaves a workunit to faster ones");
         MH_PROBE("a workunit is better left to others");
         return nullptr;
@@ -166,14 +169,13 @@ class Assigner {
     return nullptr;
   }
 
-  // By what was measured, more than once: the first time says little. Sets when to look again.
+  // The same, but now and then it gets work, to see. Sets when to look again.
   bool is_slow(const JobEntry& job, const WorkunitEntry& workunit) {
     const WorkKind kind = workunit.row.kind;
-    const SpeedEstimate own = state_.speed(job, host_.row.id, kind);
-    const SpeedEstimate& typical = job.typical_speed(kind);
-    if (own.count < 2 || !typical.is_known() || own.mean <= kSlowFactor * typical.mean)
-      return false;
-    const TimePoint again = host_.last_leased + kSlowPause * *own.expected(workunit.gflop);
+    if (!competition_.is_known_slow(job, kind)) return false;
+    const TimePoint again =
+        host_.last_leased +
+        kSlowPause * *competition_.own_speed(job, kind).expected(workunit.gflop);
     if (again <= now_) {
       MH_PROBE("a slow host gets work, to see whether it still is");
       return false;
@@ -182,105 +184,13 @@ class Assigner {
     return true;
   }
 
-  // How many workunits each of the others may do while this host does one, at most; a guess that
-  // saves looking at them.
-  double head_start(const JobEntry& job, const WorkunitEntry& workunit) const {
-    const WorkKind kind = workunit.row.kind;
-    const SpeedEstimate own = state_.speed(job, host_.row.id, kind);
-    const SpeedEstimate& typical = job.typical_speed(kind);
-    if (!own.is_known() || !typical.is_known()) return 2;
-    return std::max(2.0, 2 * own.mean / typical.mean);
-  }
-
-  // Rule 10: could the other hosts finish all that waits before this one is done with it? Of many
-  // hosts a sample is looked at.
-  bool is_better_left(JobEntry& job, const WorkunitEntry& workunit, std::size_t queue_size) {
-    const auto waiting = static_cast<double>(queue_size);
-    const auto all = static_cast<double>(state_.asking.size() + job.leased.size());
-    if (waiting >= head_start(job, workunit) * (all + 1)) return false;
-    const Competitors others = competitors(job);
-    const TimePoint own_end = expected_end(host_, job, workunit);
-    double count = 0;
-    for (const HostId id : others.sample) {
-      const HostEntry& other = state_.host(id);
-      if (!job.fits(other.row) || !may_compete(other, workunit)) continue;
-      const auto duration = expected_duration(other, job, workunit);
-      const auto left = own_end - expected_free(other, duration);
-      if (left <= duration) continue;
-      count +=
-          std::ceil(static_cast<double>(left.count()) / static_cast<double>(duration.count())) - 1;
-    }
-    return waiting <= count * others.scale;
-  }
-
-  struct Competitors {
-    std::set<HostId> sample;
-    // How many times as many there are.
-    double scale = 1;
-  };
-
-  // Hosts that work for the job or ask for work, without this one.
-  Competitors competitors(const JobEntry& job) const {
-    std::set<HostId> found;
-    std::size_t looked_at = 0;
-    for (const HostId id : state_.asking) {
-      if (looked_at >= kCandidatesMax) break;
-      ++looked_at;
-      found.insert(id);
-    }
-    for (const WorkunitId id : job.leased) {
-      if (looked_at >= 2 * kCandidatesMax) break;
-      ++looked_at;
-      for (const ResultId result : state_.workunits.at(id).leases) {
-        found.insert(state_.results.at(result).row.host);
-      }
-    }
-    found.erase(host_.row.id);
-    const std::size_t all = state_.asking.size() + job.leased.size();
-    const auto looked = static_cast<double>(std::max<std::size_t>(looked_at, 1));
-    return {std::move(found), std::max(1.0, static_cast<double>(all) / looked)};
-  }
-
-  bool may_compete(const HostEntry& other, const WorkunitEntry& workunit) const {
-    if (other.last_seen + state_.options.active_window <= now_ || other.paused_until > now_) {
-      return false;
-    }
-    if (workunit.row.kind == WorkKind::kEvaluation && !other.row.is_trusted) return false;
-    if (workunit.hosts_tried.contains(other.row.id)) return false;
-    return std::none_of(other.leases.begin(), other.leases.end(),
-                        [&](ResultId id) { return state_.results.at(id).backup_due <= now_; });
-  }
-
-  // A host without measurement is taken to be as fast as the one that asks, or to need a second.
-  std::chrono::milliseconds expected_duration(const HostEntry& host, const JobEntry& job,
-                                              const WorkunitEntry& workunit) const {
-    const WorkKind kind = workunit.row.kind;
-    const auto own = state_.speed(job, host.row.id, kind).expected(workunit.gflop);
-    if (own) return *own;
-    return state_.speed(job, host_.row.id, kind)
-        .expected(workunit.gflop)
-        .value_or(std::chrono::milliseconds(1'000));
-  }
-
-  // When the host would be done with what it has.
-  TimePoint expected_free(const HostEntry& host, std::chrono::milliseconds duration) const {
-    TimePoint free_at = now_;
-    for (const ResultId id : host.leases) {
-      const ResultEntry& result = state_.results.at(id);
-      free_at = std::max(free_at, result.expected_end.value_or(result.row.leased + duration));
-    }
-    return free_at;
-  }
-
-  TimePoint expected_end(const HostEntry& host, const JobEntry& job,
-                         const WorkunitEntry& workunit) const {
-    const auto duration = expected_duration(host, job, workunit);
-    return expected_free(host, duration) + duration;
-  }
-
   // Rule 11.
   void back_up() {
     for (JobEntry* job : jobs_in_order()) {
+      if (competition_.leaves_copies(*job)) {
+        MH_PROBE("a slow host leaves a copy to faster ones");
+        continue;
+      }
       if (WorkunitEntry* workunit = overdue_in(*job)) {
         MH_PROBE("a backup of an overdue workunit");
         state_.log(
@@ -350,7 +260,7 @@ class Assigner {
   // A host that would not be done before the lease runs out helps nobody before then. A holder that
   // renews it may go on doing so.
   bool is_sooner_than_lease(const JobEntry& job, const WorkunitEntry& workunit) const {
-    const auto own = state_.speed(job, host_.row.id, workunit.row.kind).expected(workunit.gflop);
+    const auto own = competition_.own_speed(job, workunit.row.kind).expected(workunit.gflop);
     const ResultEntry& newest = state_.results.at(workunit.leases.back());
     const auto length = newest.row.lease_length;
     const bool is_renewed = newest.deadline > newest.row.leased + length;
@@ -366,7 +276,7 @@ class Assigner {
       if (++looked_at > kCandidatesMax) break;
       WorkunitEntry& workunit = state_.workunit(id);
       if (workunit.leases.size() != 1 || !may_back_up(job, workunit)) continue;
-      const auto own = state_.speed(job, host_.row.id, workunit.row.kind).expected(workunit.gflop);
+      const auto own = competition_.own_speed(job, workunit.row.kind).expected(workunit.gflop);
       const ResultEntry& holder = state_.results.at(workunit.leases.front());
       if (!own || !holder.expected_end) continue;
       const auto remaining = *holder.expected_end - now_;
@@ -419,6 +329,7 @@ class Assigner {
   const ExchangeEvent& event_;
   TimePoint now_;
   ExchangeReply& reply_;
+  Competition competition_;
 };
 
 // The host names it only because its report and this call crossed.

@@ -62,7 +62,8 @@
 // 11. Backups: when nothing waits, a host without leases gets a copy of a leased workunit that is
 //     overdue (older than max(backup_min, backup_factor × (mean + 2 deviations) of its holder) and
 //     that it should finish before the holder's lease runs out, or one that it would finish in half
-//     of the time that the holder still needs; at most copies_max copies live at once. Copies that
+//     of the time that the holder still needs; at most copies_max copies live at once. A host known
+//     to be slow leaves copies to hosts that ask and need less than half of its time. Copies that
 //     come to nothing, and those that still may, are at most backup_share_max of the job's
 //     validated work, and on top backup_copies_free copies, or two for each host that worked for
 //     the job: each has to be measured.

@@ -40,7 +40,7 @@ constexpr Knob kKnobs[] = {
      "share of trusted hosts; one at least"},
     {"hosts", "queue", &S::queue_length, {1, 16}, {1, 4}, 2, F::kNone,
      "workunits a client holds"},
-    {"hosts", "poll_wait", &S::poll_wait, {0.1, 1e5}, {2, 25}, 600, F::kNone,
+    {"hosts", "poll_wait", &S::poll_wait, {0.1, 1e5}, {2, 25}, 3600, F::kNone,
      "seconds a call for work may be held; a population's is long: idle calls cost events"},
     {"hosts", "crowd", &S::crowd, {1, 1e4}, {1, 4}, 1, F::kNone,
      "a flash crowd: the first hosts become so many times as many"},

@@ -63,6 +63,26 @@ TEST_F(SlowHosts, WorkOnWhenTheFastOnesAreGone) {
   EXPECT_EQ(ask(slow, 1).assignments.size(), 1u);
 }
 
+TEST_F(SlowHosts, LeaveACopyToAFasterHostThatAsks) {
+  measure();
+  const Assignment lost = get(fast[0]);
+  for (const HostId host : {fast[1], fast[2], fast[1]}) {
+    const Assignment work = get(host);
+    advance(10);
+    finish(host, work);
+  }
+  EXPECT_TRUE(ask(fast[1], 1).assignments.empty());
+  advance(300);
+  tick();
+  // The lease lasts five seconds at least; without the others it would be worth trying.
+  EXPECT_TRUE(ask(fast[0], 0, {lost.result}).revoked.empty());
+  advance(4'900);
+  tick();
+  EXPECT_TRUE(ask(fast[0], 0, {lost.result}).revoked.empty());
+  EXPECT_TRUE(ask(slow, 1).assignments.empty());
+  EXPECT_EQ(get(fast[1]).workunit, lost.workunit);
+}
+
 TEST_F(SlowHosts, AreKnownEvenIfACopyIsAlwaysFirst) {
   start();
   const HostId late = attach("late");
