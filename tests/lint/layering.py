@@ -10,12 +10,14 @@ ARROWS = {
     "proto/net": ("proto/base", "proto"),
     "trainer/model": ("proto/base",),
     "trainer/update": ("proto/base", "trainer/model"),
+    "trainer/robust": ("proto/base", "trainer/model", "trainer/update"),
     "scheduler": ("proto/base", "proto", "trainer/model"),
     "trainer/engine": ("proto/base", "trainer/model", "trainer/update", "scheduler"),
     "server": ("proto/base", "proto", "proto/net", "scheduler", "trainer/model", "trainer/update"),
     "client/daemon": ("proto/base", "proto", "proto/net"),
     "client/cli/import": ("proto/base",),
-    "client/cli": ("proto/base", "proto", "proto/net", "client/cli/import"),
+    "client/cli": ("proto/base", "proto", "proto/net", "client/cli/import", "trainer/model", "trainer/update",
+                   "trainer/robust"),
 }
 # Of a folder that may be used, only these headers: the reference run needs the plan of a job, not the coordinator.
 ONLY_HEADERS = {
@@ -23,7 +25,7 @@ ONLY_HEADERS = {
 }
 LIBRARIES = {
     "mh_base": "proto/base", "mh_proto": "proto", "mh_net_core": "proto/net", "mh_net": "proto/net",
-    "mh_model": "trainer/model", "mh_update": "trainer/update", "mh_scheduler": "scheduler",
+    "mh_model": "trainer/model", "mh_update": "trainer/update", "mh_robust": "trainer/robust", "mh_scheduler": "scheduler",
     "mh_engine": "trainer/engine", "mh_trainer": "trainer/engine", "mh_server": "server",
     "mh_client_core": "client/daemon", "mh_client": "client/daemon", "mh_import": "client/cli/import",
     "mh_cli_core": "client/cli", "mh_cli": "client/cli",

@@ -1,0 +1,252 @@
+#include "trainer/robust/passes.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <new>
+#include <thread>
+
+#include "trainer/robust/network.h"
+
+namespace mh::robust {
+namespace {
+
+/// Columns that a thread takes at a time in passes without sums over columns.
+constexpr std::size_t kChunkColumns = 65'536;
+constexpr std::size_t kTileColumnsMax = 512;
+constexpr std::size_t kAlignment = 64;
+
+std::size_t rounded_up(std::size_t value, std::size_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+/// Columns of a tile of `rows` rows.
+std::size_t tile_columns(std::size_t rows, std::size_t element_bytes, std::size_t tile_bytes) {
+  const std::size_t columns = tile_bytes / (rows * element_bytes);
+  return std::clamp(columns / 16 * 16, std::size_t{16}, kTileColumnsMax);
+}
+
+template <class T>
+class Buffer {
+ public:
+  explicit Buffer(std::size_t count) : storage_(count + kAlignment / sizeof(T)) {
+    const auto address = reinterpret_cast<std::uintptr_t>(storage_.data());
+    data_ = storage_.data() + (rounded_up(address, kAlignment) - address) / sizeof(T);
+  }
+  T* data() { return data_; }
+
+ private:
+  std::vector<T> storage_;  // zeros
+  T* data_;
+};
+
+/// Calls work(0), …, work(count - 1), each once, from up to `threads` threads; `worker()` makes one
+/// for each thread. Stops early and returns false when one returns false.
+template <class MakeWorker>
+bool share_out(std::size_t count, unsigned threads, const MakeWorker& make_worker) {
+  std::atomic<std::size_t> next = 0;
+  std::atomic<bool> is_good = true;
+  const auto run = [&] {
+    auto work = make_worker();
+    for (std::size_t i = next++; i < count && is_good; i = next++) {
+      if (!work(i)) is_good = false;
+    }
+  };
+  const std::size_t more = std::min<std::size_t>(std::max(threads, 1U), count);
+  std::vector<std::jthread> others;
+  for (std::size_t i = 1; i < more; ++i) others.emplace_back(run);
+  run();
+  others.clear();
+  return is_good;
+}
+
+/// Sums the inner products of one band at a time.
+class GramWorker {
+ public:
+  GramWorker(const Columns& columns, std::optional<std::size_t> reference,
+             const PassOptions& options, std::vector<double>& lanes)
+      : columns_(columns),
+        reference_(reference),
+        kernels_(*options.kernels),
+        rows_(rounded_up(columns.vectors.size(), kLaneRows)),
+        width_(tile_columns(rows_, sizeof(double), 4 * options.tile_bytes)),
+        lanes_(lanes),
+        tile_(rows_ * width_) {}
+
+  bool operator()(std::size_t band) {
+    const std::size_t band_columns = rounded_up((columns_.count + kBands - 1) / kBands, 64);
+    const std::size_t begin = std::min(band * band_columns, columns_.count);
+    const std::size_t end = std::min(begin + band_columns, columns_.count);
+    double* sums = lanes_.data() + band * rows_ * rows_ * kPartialSums;
+    for (std::size_t at = begin; at < end; at += width_) {
+      const std::size_t count = std::min(width_, end - at);
+      if (!load(at, count)) return false;
+      kernels_.gram(tile_.data(), rows_, width_, rounded_up(count, kLaneColumns), sums);
+    }
+    return true;
+  }
+
+ private:
+  bool load(std::size_t at, std::size_t count) {
+    const std::byte* reference =
+        reference_ ? columns_.vectors[*reference_] + at * sizeof(float) : nullptr;
+    bool is_good = true;
+    for (std::size_t row = 0; row < columns_.vectors.size(); ++row) {
+      const std::byte* less = reference_ == row ? nullptr : reference;
+      is_good &= kernels_.load_wide(columns_.vectors[row] + at * sizeof(float), less, count,
+                                    tile_.data() + row * width_);
+    }
+    return is_good;
+  }
+
+  const Columns& columns_;
+  const std::optional<std::size_t> reference_;
+  const Kernels& kernels_;
+  const std::size_t rows_;
+  const std::size_t width_;
+  std::vector<double>& lanes_;
+  Buffer<double> tile_;
+};
+
+/// Loads, mixes, sorts and averages one chunk of columns at a time.
+class ColumnWorker {
+ public:
+  ColumnWorker(const Columns& columns, const Mix& mix, const ColumnRule& rule,
+               const std::vector<Comparator>& network, std::span<float> out,
+               const PassOptions& options)
+      : columns_(columns),
+        mix_(mix),
+        rule_(rule),
+        network_(network),
+        out_(out),
+        kernels_(*options.kernels),
+        rows_(mix.empty() ? columns.vectors.size() : mix.size()),
+        width_(tile_columns(std::max(rows_, columns.vectors.size()), sizeof(float),
+                            options.tile_bytes)),
+        tile_(rows_ * width_),
+        wide_(mix.empty() ? 0 : columns.vectors.size() * width_),
+        result_(width_) {}
+
+  bool operator()(std::size_t chunk) {
+    const std::size_t begin = chunk * kChunkColumns;
+    const std::size_t end = std::min(begin + kChunkColumns, columns_.count);
+    for (std::size_t at = begin; at < end; at += width_) {
+      const std::size_t count = std::min(width_, end - at);
+      if (!(mix_.empty() ? load(at, count) : load_and_mix(at, count))) return false;
+      reduce(rounded_up(count, kLaneColumns));
+      std::copy_n(result_.data(), count, out_.data() + at);
+    }
+    return true;
+  }
+
+ private:
+  bool load(std::size_t at, std::size_t count) {
+    bool is_good = true;
+    for (std::size_t row = 0; row < rows_; ++row) {
+      is_good &= kernels_.load(columns_.vectors[row] + at * sizeof(float), count,
+                               tile_.data() + row * width_);
+    }
+    return is_good;
+  }
+
+  bool load_and_mix(std::size_t at, std::size_t count) {
+    bool is_good = true;
+    for (std::size_t row = 0; row < columns_.vectors.size(); ++row) {
+      is_good &= kernels_.load_wide(columns_.vectors[row] + at * sizeof(float), nullptr, count,
+                                    wide_.data() + row * width_);
+    }
+    const std::size_t padded = rounded_up(count, kLaneColumns);
+    for (std::size_t row = 0; row < rows_; ++row) {
+      kernels_.mix(wide_.data(), width_, padded, mix_[row].data(), mix_[row].size(),
+                   tile_.data() + row * width_);
+    }
+    return is_good;
+  }
+
+  void reduce(std::size_t padded) {
+    kernels_.sort(tile_.data(), width_, padded, network_.data(), network_.size());
+    if (rule_.keep > 0) {
+      kernels_.mean_around_median(tile_.data(), width_, padded, rows_, rule_.keep, result_.data());
+    } else {
+      kernels_.mean_of_rows(tile_.data(), width_, padded, rule_.first, rule_.last, result_.data());
+    }
+  }
+
+  const Columns& columns_;
+  const Mix& mix_;
+  const ColumnRule& rule_;
+  const std::vector<Comparator>& network_;
+  const std::span<float> out_;
+  const Kernels& kernels_;
+  const std::size_t rows_;
+  const std::size_t width_;
+  Buffer<float> tile_;
+  Buffer<double> wide_;
+  Buffer<float> result_;
+};
+
+std::size_t chunks_of(std::size_t count) { return (count + kChunkColumns - 1) / kChunkColumns; }
+
+}  // namespace
+
+std::optional<std::vector<double>> inner_products(const Columns& columns,
+                                                  std::optional<std::size_t> reference,
+                                                  const PassOptions& options) {
+  const std::size_t count = columns.vectors.size();
+  const std::size_t rows = rounded_up(count, kLaneRows);
+  std::vector<double> lanes(kBands * rows * rows * kPartialSums, 0.0);
+  const auto make_worker = [&] { return GramWorker(columns, reference, options, lanes); };
+  if (!share_out(kBands, options.threads, make_worker)) return std::nullopt;
+  std::vector<double> products(count * count, 0.0);
+  for (std::size_t i = 0; i < count; ++i) {
+    for (std::size_t j = i; j < count; ++j) {
+      double sum = 0;
+      for (std::size_t band = 0; band < kBands; ++band) {
+        const double* part = lanes.data() + ((band * rows + i) * rows + j) * kPartialSums;
+        sum += (part[0] + part[1]) + (part[2] + part[3]);
+      }
+      products[i * count + j] = products[j * count + i] = sum;
+    }
+  }
+  return products;
+}
+
+bool weighted_sum(const Columns& columns, std::span<const Term> terms, double divisor,
+                  std::span<float> out, const PassOptions& options) {
+  const auto make_worker = [&] {
+    return [&, at_tile = columns.vectors](std::size_t chunk) mutable {
+      const std::size_t end = std::min((chunk + 1) * kChunkColumns, columns.count);
+      for (std::size_t at = chunk * kChunkColumns; at < end; at += kSumColumns) {
+        for (const Term& term : terms)
+          at_tile[term.index] = columns.vectors[term.index] + at * sizeof(float);
+        if (!options.kernels->weighted_sum(at_tile.data(), std::min(kSumColumns, end - at),
+                                           terms.data(), terms.size(), divisor, out.data() + at))
+          return false;
+      }
+      return true;
+    };
+  };
+  return share_out(chunks_of(columns.count), options.threads, make_worker);
+}
+
+bool coordinate_wise(const Columns& columns, const Mix& mix, const ColumnRule& rule,
+                     std::span<float> out, const PassOptions& options) {
+  const std::size_t rows = mix.empty() ? columns.vectors.size() : mix.size();
+  const std::vector<Comparator> network =
+      rule.keep > 0 ? sorting_network(rows, 0, rows) : sorting_network(rows, rule.first, rule.last);
+  const auto make_worker = [&] { return ColumnWorker(columns, mix, rule, network, out, options); };
+  return share_out(chunks_of(columns.count), options.threads, make_worker);
+}
+
+std::optional<std::size_t> first_not_finite(const std::byte* vector, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) {
+    float value = 0;
+    std::memcpy(&value, vector + i * sizeof value, sizeof value);
+    if (!std::isfinite(value)) return i;
+  }
+  return std::nullopt;
+}
+
+}  // namespace mh::robust
