@@ -26,6 +26,9 @@ class CliOptions final : public OptionSink {
   void positional(const char* name, std::string& value, const char* help) override {
     app_.add_option(name, value, help)->required();
   }
+  void positionals(const char* name, std::vector<std::string>& values, const char* help) override {
+    app_.add_option(name, values, help);
+  }
   void text(const char* name, std::string& value, const char* help) override {
     app_.add_option(name, value, help)
         ->capture_default_str()
@@ -38,6 +41,7 @@ class CliOptions final : public OptionSink {
   void texts(const char* name, std::vector<std::string>& values, const char* help) override {
     app_.add_option(name, values, help)
         ->expected(1)
+        ->allow_extra_args(false)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   }
   void number(const char* name, std::uint64_t& value, std::uint64_t least, std::uint64_t most,

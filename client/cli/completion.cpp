@@ -11,6 +11,7 @@ namespace {
 class OptionNames final : public OptionSink {
  public:
   void positional(const char*, std::string&, const char*) override {}
+  void positionals(const char*, std::vector<std::string>&, const char*) override {}
   void text(const char* name, std::string&, const char*) override { add(name); }
   void texts(const char* name, std::vector<std::string>&, const char*) override { add(name); }
   void number(const char* name, std::uint64_t&, std::uint64_t, std::uint64_t,

@@ -18,6 +18,9 @@ class OptionSink {
   virtual ~OptionSink() = default;
   /// Given without a name; needed.
   virtual void positional(const char* name, std::string& value, const char* help) = 0;
+  /// Given without a name, any number of times.
+  virtual void positionals(const char* name, std::vector<std::string>& values,
+                           const char* help) = 0;
   /// The names start with two dashes.
   virtual void text(const char* name, std::string& value, const char* help) = 0;
   virtual void texts(const char* name, std::vector<std::string>& values, const char* help) = 0;
@@ -47,6 +50,7 @@ std::vector<Verb> job_watch_verbs();
 std::vector<Verb> host_verbs();
 std::vector<Verb> account_verbs();
 std::vector<Verb> model_verbs();
+std::vector<Verb> aggregate_verbs();
 std::vector<Verb> completion_verbs();
 
 /// All of them, in the order of --help.

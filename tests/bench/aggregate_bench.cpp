@@ -1,6 +1,9 @@
 // Row e of server_bench.py: the mean of 16 updates of 10 million numbers, in files that the page
 // cache holds, as the server's aggregation takes it (server/step_sum.h), against memcpy of as many
 // bytes by as many threads, in turns. Prints one JSON object.
+//
+// `aggregate_bench rules`: instead a table of the robust rules (docs/aggregation.md), of 16 and of
+// 64 updates, in GB/s of update bytes and as a share of memcpy in the same turn.
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,11 +15,14 @@
 #include <future>
 #include <iostream>
 #include <string>
+#include <string_view>
+#include <thread>
 #include <vector>
 
 #include "proto/base/file.h"
 #include "proto/base/random.h"
 #include "server/step_sum.h"
+#include "trainer/robust/aggregate.h"
 
 namespace {
 
@@ -56,9 +62,9 @@ class Folder {
   ~Folder() { std::filesystem::remove_all(path_); }
   std::filesystem::path update(std::size_t index) const { return path_ / std::to_string(index); }
 
-  void fill() const {
+  void fill(std::size_t updates) const {
     std::vector<char> bytes(kHeaderBytes + kUpdateBytes);
-    for (std::size_t index = 0; index < kUpdates; ++index) {
+    for (std::size_t index = 0; index < updates; ++index) {
       mh::Philox4x32 random(index);
       for (std::size_t i = 0; i < kElements; ++i) {
         const float value = mh::uniform_float(random.next()) - 0.5F;
@@ -120,11 +126,68 @@ double streamed_seconds(const Folder& folder, mh::server::StepSum& sum, std::vec
   return sum.mean(last.views, kUpdates, mean) ? seconds_since(begin) : 0;
 }
 
+struct RuleRow {
+  const char* name;
+  mh::robust::Rule rule;
+  std::vector<mh::robust::Pre> pre;
+};
+
+double rule_seconds(const RuleRow& row, const Folder& folder, std::size_t updates,
+                    std::vector<float>& out) {
+  const auto begin = Clock::now();
+  const Mapped all(folder, 0, updates);
+  std::vector<mh::robust::Input> inputs;
+  for (const auto& view : all.views)
+    inputs.push_back({.name = "update", .values = std::as_bytes(view)});
+  mh::robust::Recipe recipe;
+  recipe.rule = row.rule;
+  recipe.f = updates / 5;
+  recipe.pre = row.pre;
+  mh::robust::PassOptions options;
+  options.threads = std::max(1U, std::thread::hardware_concurrency());
+  const bool is_done = mh::robust::aggregate(recipe, inputs, {}, out, options).has_value();
+  return is_done ? seconds_since(begin) : 1e9;
+}
+
+int bench_rules() {
+  using mh::robust::Pre;
+  using mh::robust::Rule;
+  const std::vector<RuleRow> rows = {{"mean", Rule::kMean, {}},
+                                     {"median", Rule::kMedian, {}},
+                                     {"trimmed_mean", Rule::kTrimmedMean, {}},
+                                     {"meamed", Rule::kMeamed, {}},
+                                     {"multi_krum", Rule::kMultiKrum, {}},
+                                     {"nnm + trimmed_mean", Rule::kTrimmedMean, {Pre::kNnm}}};
+  constexpr std::size_t kUpdatesMost = 64;
+  const Folder folder;
+  folder.fill(kUpdatesMost);
+  const std::vector<std::byte> from(kUpdates * kUpdateBytes, std::byte{1});
+  std::vector<std::byte> to(from.size(), std::byte{2});
+  std::vector<float> out(kElements);
+  std::printf("%-20s %4s %8s %8s %8s\n", "rule", "n", "GB/s", "best", "memcpy");
+  for (const std::size_t updates : {kUpdates, kUpdatesMost}) {
+    for (const RuleRow& row : rows) {
+      std::vector<double> rates, shares;
+      const auto bytes = static_cast<double>(updates * kUpdateBytes);
+      for (int turn = 0; turn < 5; ++turn) {
+        const double copy = static_cast<double>(from.size()) / copy_seconds(from, to);
+        rates.push_back(bytes / rule_seconds(row, folder, updates, out));
+        shares.push_back(rates.back() / copy);
+      }
+      std::printf("%-20s %4zu %8.2f %8.2f %7.2fx\n", row.name, updates, median(rates) / 1e9,
+                  *std::max_element(rates.begin(), rates.end()) / 1e9, median(shares));
+      std::fflush(stdout);
+    }
+  }
+  return 0;
+}
+
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  if (argc == 2 && std::string_view(argv[1]) == "rules") return bench_rules();
   const Folder folder;
-  folder.fill();
+  folder.fill(kUpdates);
   std::vector<std::byte> from(kUpdates * kUpdateBytes, std::byte{1});
   std::vector<std::byte> to(from.size(), std::byte{2});
   std::vector<float> at_once(kElements);

@@ -39,8 +39,11 @@ Result<std::uint64_t> count_of(const Json& shape, const std::string& name, model
 }
 
 Result<model::ParameterSpec> tensor_of(const std::string& name, const Json& entry) {
-  if (!entry.is_object() || entry.value("dtype", Json()) != "F32")
-    return bad("dtype of " + name + " is not F32");
+  const Json dtype = entry.is_object() ? entry.value("dtype", Json()) : Json();
+  if (dtype != "F32") {
+    const std::string what = dtype.is_string() ? dtype.get<std::string>() : "missing";
+    return bad("dtype of " + name + " is " + what + ", not F32");
+  }
   model::ParameterSpec tensor;
   tensor.name = name;
   MH_TRY(tensor.count, count_of(entry.value("shape", Json()), name, tensor.shape));

@@ -93,7 +93,7 @@ TEST(Safetensors, RefusesHolesOverlapsAndWrongSizes) {
   EXPECT_EQ(refusal("{" + tensor("a", "[1]", "[0,4]") + "," + tensor("a", "[1]", "[4,8]") + "}", 8),
             "key 'a' stands twice");
   EXPECT_EQ(refusal(R"({"a":{"dtype":"F16","shape":[1],"data_offsets":[0,2]}})", 2),
-            "dtype of a is not F32");
+            "dtype of a is F16, not F32");
   EXPECT_EQ(refusal(R"({"__metadata__":{"a":1}})", 0), "__metadata__.a");
   EXPECT_EQ(refusal("[]", 0), "the header is no JSON object");
   EXPECT_EQ(refusal(std::string(1'000, '['), 0), "JSON nested deeper than 3");
