@@ -58,8 +58,8 @@ bool load(const std::byte* from, std::size_t columns, float* to) {
   std::size_t i = 0;
   for (; i + 8 <= columns; i += 8) {
     const Float8 values = load_vector<Float8>(from + i * 4);
-    // The next tile of this row, while this one is worked on.
-    __builtin_prefetch(from + (i + columns) * 4);
+    // The next tile of this row, to the second-level cache, while this one is worked on.
+    __builtin_prefetch(from + (i + columns) * 4, 0, 2);
     bad |= not_finite(values);
     store_vector(to + i, Float8(values + 0.0F));
   }
@@ -86,7 +86,7 @@ bool load_wide(const std::byte* from, const std::byte* reference, std::size_t co
   std::size_t i = 0;
   for (; i + 8 <= columns; i += 8) {
     const Float8 values = load_vector<Float8>(from + i * 4);
-    __builtin_prefetch(from + (i + columns) * 4);
+    __builtin_prefetch(from + (i + columns) * 4, 0, 2);
     bad |= not_finite(values);
     if (reference != nullptr) less = load_vector<Float8>(reference + i * 4);
     store_difference(values, less, to + i);
@@ -186,20 +186,28 @@ void gram(const double* tile, std::size_t rows, std::size_t stride, std::size_t 
   }
 }
 
+/// Columns [0, 4 kVectors) of a mixed row: so many sums side by side that additions need not wait
+/// for each other.
+template <std::size_t kVectors>
+MH_INLINE void mix_block(const double* tile, std::size_t stride, const Term* terms,
+                         std::size_t term_count, float* out) {
+  Double4 sums[kVectors] = {};
+  for (std::size_t t = 0; t < term_count; ++t) {
+    const double* values = tile + terms[t].index * stride;
+    const double weight = terms[t].weight;
+    for (std::size_t v = 0; v < kVectors; ++v)
+      sums[v] += load_vector<Double4>(values + v * 4) * weight;
+  }
+  // As when a tile is loaded: no -0.
+  for (std::size_t v = 0; v < kVectors; ++v)
+    store_vector(out + v * 4, Float4(__builtin_convertvector(sums[v], Float4) + 0.0F));
+}
+
 void mix(const double* tile, std::size_t stride, std::size_t columns, const Term* terms,
          std::size_t term_count, float* out) {
-  for (std::size_t i = 0; i < columns; i += 8) {
-    Double4 left = {}, right = {};
-    for (std::size_t t = 0; t < term_count; ++t) {
-      const Term& term = terms[t];
-      const double* values = tile + term.index * stride + i;
-      left += load_vector<Double4>(values) * term.weight;
-      right += load_vector<Double4>(values + 4) * term.weight;
-    }
-    // As when a tile is loaded: no -0.
-    store_vector(out + i, Float4(__builtin_convertvector(left, Float4) + 0.0F));
-    store_vector(out + i + 4, Float4(__builtin_convertvector(right, Float4) + 0.0F));
-  }
+  std::size_t i = 0;
+  for (; i + 32 <= columns; i += 32) mix_block<8>(tile + i, stride, terms, term_count, out + i);
+  for (; i < columns; i += 8) mix_block<2>(tile + i, stride, terms, term_count, out + i);
 }
 
 MH_INLINE void add_one(double* sums, const std::byte* values, double weight, std::size_t columns) {

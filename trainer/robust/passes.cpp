@@ -124,7 +124,7 @@ class ColumnWorker {
         kernels_(*options.kernels),
         rows_(mix.empty() ? columns.vectors.size() : mix.size()),
         width_(tile_columns(std::max(rows_, columns.vectors.size()), sizeof(float),
-                            options.tile_bytes)),
+                            mix.empty() ? options.tile_bytes : options.tile_bytes / 2)),
         tile_(rows_ * width_),
         wide_(mix.empty() ? 0 : columns.vectors.size() * width_),
         result_(width_) {}

@@ -28,7 +28,7 @@ struct Columns {
 /// How to go over them. `tile_bytes`: about what a tile takes of the processor's cache.
 struct PassOptions {
   unsigned threads = 1;
-  std::size_t tile_bytes = 16'384;
+  std::size_t tile_bytes = 32'768;
   const Kernels* kernels = &best_kernels();
 };
 
