@@ -35,6 +35,8 @@ class Buffer {
     const auto address = reinterpret_cast<std::uintptr_t>(storage_.data());
     data_ = storage_.data() + (rounded_up(address, kAlignment) - address) / sizeof(T);
   }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
   T* data() { return data_; }
 
  private:
@@ -66,29 +68,41 @@ bool share_out(std::size_t count, unsigned threads, const MakeWorker& make_worke
 class GramWorker {
  public:
   GramWorker(const Columns& columns, std::optional<std::size_t> reference,
-             const PassOptions& options, std::vector<double>& lanes)
+             const PassOptions& options, std::vector<double>& bands)
       : columns_(columns),
         reference_(reference),
         kernels_(*options.kernels),
         rows_(rounded_up(columns.vectors.size(), kLaneRows)),
         width_(tile_columns(rows_, sizeof(double), 4 * options.tile_bytes)),
-        lanes_(lanes),
+        bands_(bands),
+        lanes_(rows_ * rows_ * kPartialSums),
         tile_(rows_ * width_) {}
 
   bool operator()(std::size_t band) {
     const std::size_t band_columns = rounded_up((columns_.count + kBands - 1) / kBands, 64);
     const std::size_t begin = std::min(band * band_columns, columns_.count);
     const std::size_t end = std::min(begin + band_columns, columns_.count);
-    double* sums = lanes_.data() + band * rows_ * rows_ * kPartialSums;
+    std::fill(lanes_.begin(), lanes_.end(), 0.0);
     for (std::size_t at = begin; at < end; at += width_) {
       const std::size_t count = std::min(width_, end - at);
       if (!load(at, count)) return false;
-      kernels_.gram(tile_.data(), rows_, width_, rounded_up(count, kLaneColumns), sums);
+      kernels_.gram(tile_.data(), rows_, width_, rounded_up(count, kLaneColumns), lanes_.data());
     }
+    add_partial_sums(band);
     return true;
   }
 
  private:
+  void add_partial_sums(std::size_t band) {
+    const std::size_t count = columns_.vectors.size();
+    for (std::size_t i = 0; i < count; ++i) {
+      for (std::size_t j = i; j < count; ++j) {
+        const double* part = lanes_.data() + (i * rows_ + j) * kPartialSums;
+        bands_[(band * count + i) * count + j] = (part[0] + part[1]) + (part[2] + part[3]);
+      }
+    }
+  }
+
   bool load(std::size_t at, std::size_t count) {
     const std::byte* reference =
         reference_ ? columns_.vectors[*reference_] + at * sizeof(float) : nullptr;
@@ -106,7 +120,9 @@ class GramWorker {
   const Kernels& kernels_;
   const std::size_t rows_;
   const std::size_t width_;
-  std::vector<double>& lanes_;
+  /// kBands × n × n; each call writes the part of its band.
+  std::vector<double>& bands_;
+  std::vector<double> lanes_;
   Buffer<double> tile_;
 };
 
@@ -195,18 +211,15 @@ std::optional<std::vector<double>> inner_products(const Columns& columns,
                                                   std::optional<std::size_t> reference,
                                                   const PassOptions& options) {
   const std::size_t count = columns.vectors.size();
-  const std::size_t rows = rounded_up(count, kLaneRows);
-  std::vector<double> lanes(kBands * rows * rows * kPartialSums, 0.0);
-  const auto make_worker = [&] { return GramWorker(columns, reference, options, lanes); };
+  std::vector<double> bands(kBands * count * count, 0.0);
+  const auto make_worker = [&] { return GramWorker(columns, reference, options, bands); };
   if (!share_out(kBands, options.threads, make_worker)) return std::nullopt;
   std::vector<double> products(count * count, 0.0);
   for (std::size_t i = 0; i < count; ++i) {
     for (std::size_t j = i; j < count; ++j) {
       double sum = 0;
-      for (std::size_t band = 0; band < kBands; ++band) {
-        const double* part = lanes.data() + ((band * rows + i) * rows + j) * kPartialSums;
-        sum += (part[0] + part[1]) + (part[2] + part[3]);
-      }
+      for (std::size_t band = 0; band < kBands; ++band)
+        sum += bands[(band * count + i) * count + j];
       products[i * count + j] = products[j * count + i] = sum;
     }
   }

@@ -29,7 +29,8 @@ enum class Pre { kNnm, kBucketing, kClipping, kArc };
 /// Where ByzFL and the paper of a rule differ: Krum and Multi-Krum.
 enum class Convention { kByzfl, kPaper };
 
-/// Most vectors in one aggregation: n² doubles are kept, 16 times while they are summed.
+/// Most vectors in one aggregation: n² doubles are kept, 16 times and 4 times a thread while
+/// they are summed.
 inline constexpr std::size_t kInputsMax = 1'024;
 inline constexpr std::size_t kPresMax = 8;
 /// Most subsets that mda may have to look at: the binomial coefficient of n and f.
