@@ -11,7 +11,7 @@ namespace {
 // call.
 constexpr std::size_t kSampleMax = 64;
 // A host that needs so many times what is typical is slow: fast ones may be better.
-constexpr double kSlowFactor = 2;
+constexpr double kSlowFactor = 4;
 
 }  // namespace
 

@@ -54,17 +54,17 @@
 //     Rationale: what failed here will fail here again; but a lone host must not wait for ever.
 // 10. Prefetch: a host without a lease always gets waiting work. A host that computes already gets
 //     more only if the other hosts at work or asking could not finish all that waits before it;
-//     so does, even without a lease, a host known to need twice what is typical, until eight times
-//     what it needs have passed since it last got work.
-//     Rationale: the last workunits of a step decide its duration; none may lie behind an
-//     evaluation in one host's queue while another is about to be free, nor with a host that needs
-//     an hour while the others would do it in a minute. A slow host beside few others works on.
+//     so does, even without a lease, a host known to need four times what is typical, until eight
+//     times what it needs have passed since it last got work. Rationale: the last workunits of a
+//     step decide its duration; none may lie behind an evaluation in one host's queue while another
+//     is about to be free, nor with a host that needs an hour while the others would do it in a
+//     minute. A slow host beside few others works on.
 // 11. Backups: when nothing waits, a host without leases gets a copy of a leased workunit that is
 //     overdue (older than max(backup_min, backup_factor × (mean + 2 deviations) of its holder) and
 //     that it should finish before the holder's lease runs out, or one that it would finish in half
 //     of the time that the holder still needs; at most copies_max copies live at once. A host known
-//     to be slow leaves copies to hosts that ask and need less than half of its time. Copies that
-//     come to nothing, and those that still may, are at most backup_share_max of the job's
+//     to be slow leaves copies to hosts that ask and need less than a quarter of its time. Copies
+//     that come to nothing, and those that still may, are at most backup_share_max of the job's
 //     validated work, and on top backup_copies_free copies, or two for each host that worked for
 //     the job: each has to be measured.
 //     Rationale: a step should not wait for a lease to run out while hosts are idle; but where most
