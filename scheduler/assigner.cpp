@@ -6,6 +6,7 @@
 
 #include "proto/base/check.h"
 #include "proto/base/probe.h"
+#include "scheduler/checks.h"
 #include "scheduler/competition.h"
 #include "scheduler/no_work.h"
 #include "scheduler/planner.h"
@@ -44,7 +45,9 @@ class Assigner {
       if (event_.reports.empty()) state_.asking.erase(host_.row.id);
       return;
     }
-    if (host_.paused_until > now_) {
+    if (host_.row.standing == Standing::kBanned) {
+      MH_PROBE("a banned host asks");
+    } else if (host_.paused_until > now_) {
       MH_PROBE("a host asks while it pauses after failures");
       retry_no_later(reply_, host_.paused_until);
     } else if (!may_ask) {
@@ -66,14 +69,16 @@ class Assigner {
 
  private:
   bool is_more_wanted() const {
-    return reply_.assignments.size() < event_.wanted && host_.leases.size() < host_.row.lease_quota;
+    const std::size_t most =
+        host_.row.standing == Standing::kLimited ? 1 : std::size_t{host_.row.lease_quota};
+    return reply_.assignments.size() < event_.wanted && host_.leases.size() < most;
   }
 
   bool is_work_waiting() const {
     return std::any_of(state_.live_jobs.begin(), state_.live_jobs.end(), [&](JobId id) {
       const JobEntry& job = state_.jobs.at(id);
       return job.row.state == JobState::kRunning &&
-             (!job.waiting_gradients.empty() ||
+             (!job.waiting_gradients.empty() || !job.waiting_checks.empty() ||
               (!job.overdue.empty() && may_waste(job, job.gflop_per_shard())) ||
               (!job.waiting_evaluations.empty() && !state_.trusted.empty()));
     });
@@ -135,6 +140,8 @@ class Assigner {
     for (JobEntry* job : jobs_in_order()) {
       WorkunitEntry* workunit = nullptr;
       if (host_.row.is_trusted) workunit = waiting_in(*job, job->waiting_evaluations);
+      // What was reported already holds up others that wait for the step.
+      if (!workunit) workunit = waiting_in(*job, job->waiting_checks);
       if (!workunit) workunit = waiting_in(*job, job->waiting_gradients);
       if (!workunit) continue;
       lease(*job, *workunit);
@@ -149,6 +156,8 @@ class Assigner {
     for (const WorkunitId id : queue) {
       if (++looked_at > kCandidatesMax) break;
       WorkunitEntry& workunit = state_.workunit(id);
+      if (!workunit.reported.empty() && !may_check(state_, job, workunit, host_, now_)) continue;
+      if (has_its_share(job, workunit)) continue;
       if (workunit.hosts_tried.contains(host_.row.id)) {
         const TimePoint own_copy_at = workunit.waiting_since + state_.options.own_copy_wait;
         if (own_copy_at > now_) {
@@ -167,6 +176,29 @@ class Assigner {
       return &workunit;
     }
     return nullptr;
+  }
+
+  // Rule 25.
+  bool has_its_share(const JobEntry& job, const WorkunitEntry& workunit) {
+    const std::uint64_t account = host_.row.origin.account;
+    if (account == 0 || host_.row.is_trusted || job.workunits.size() < 2 ||
+        workunit.row.kind != WorkKind::kGradient ||
+        job.row.validation.mode == ValidationMode::kNone) {
+      return false;
+    }
+    const auto found = job.leases_by_account.find(account);
+    const double most =
+        state_.options.account_share_max * static_cast<double>(job.workunits.size());
+    if (found == job.leases_by_account.end() || static_cast<double>(found->second) < most) {
+      return false;
+    }
+    const TimePoint open_at =
+        std::max({workunit.waiting_since, job.row.last_step, job.row.created}) +
+        state_.options.account_wait;
+    if (open_at <= now_) return false;
+    MH_PROBE("an account has had its share of a step");
+    retry_no_later(reply_, open_at);
+    return true;
   }
 
   // The same, but now and then it gets work, to see. Sets when to look again.
@@ -223,6 +255,7 @@ class Assigner {
     if (!may_waste(job, workunit.gflop)) return false;
     if (workunit.row.kind == WorkKind::kEvaluation && !host_.row.is_trusted) return false;
     if (workunit.hosts_failed.contains(host_.row.id)) return false;
+    if (!workunit.reported.empty() && !may_check(state_, job, workunit, host_, now_)) return false;
     return std::none_of(workunit.leases.begin(), workunit.leases.end(), [&](ResultId id) {
       return state_.results.at(id).row.host == host_.row.id;
     });

@@ -9,9 +9,11 @@
 #include "proto/base/probe.h"
 #include "scheduler/assigner.h"
 #include "scheduler/checkpoints.h"
+#include "scheduler/checks.h"
 #include "scheduler/coordinator_impl.h"
 #include "scheduler/job_steps.h"
 #include "scheduler/restore.h"
+#include "scheduler/standing.h"
 #include "scheduler/validator.h"
 
 namespace mh::scheduler {
@@ -36,6 +38,7 @@ void set_trusted(State& state, HostEntry& host) {
   } else {
     state.trusted.erase(host.row.id);
   }
+  follow_reliable(state, host);
 }
 
 void describe(State& state, HostEntry& host, const HostDescription& description) {
@@ -78,6 +81,7 @@ Decision<Nothing> Coordinator::initial_effects(TimePoint) {
   for (const JobId id : state.live_jobs) {
     JobEntry& job = state.job(id);
     for (const WorkunitId workunit_id : job.workunits) {
+      ask_for_comparisons(state, state.workunit(workunit_id));
       const WorkunitRow& row = state.workunit(workunit_id).row;
       if (row.state != WorkunitState::kDone) continue;
       state.effects().updates_accepted.push_back(
@@ -91,7 +95,8 @@ Decision<Nothing> Coordinator::initial_effects(TimePoint) {
 }
 
 Decision<Result<HostId>> Coordinator::attach(std::optional<HostId> host_id,
-                                             const HostDescription& description, TimePoint now) {
+                                             const HostDescription& description,
+                                             const HostOrigin& origin, TimePoint now) {
   State& state = impl_->state;
   if (host_id) {
     const auto found = state.hosts.find(*host_id);
@@ -103,12 +108,17 @@ Decision<Result<HostId>> Coordinator::attach(std::optional<HostId> host_id,
     }
     host.last_seen = now;
     describe(state, host, description);
+    if (host.row.origin.address_block != origin.address_block) {
+      host.row.origin.address_block = origin.address_block;
+      state.changed(host);
+    }
     return decide<Result<HostId>>(state, *host_id);
   }
   const HostId id(++state.last_host);
   HostEntry& host = state.hosts[id];
   host.row.id = id;
   host.row.description = description;
+  host.row.origin = origin;
   host.row.attached = now;
   host.row.lease_quota = state.options.quota_start;
   host.last_seen = now;
@@ -155,6 +165,9 @@ Decision<Result<ExchangeReply>> Coordinator::exchange(const ExchangeEvent& event
   renew_leases(state, host, event, now, reply);
   expire_leases(state, now);
   assign_work(state, host, event, now, reply);
+  reply.credit = host.row.credit;
+  reply.credit_held = host.row.credit_held;
+  reply.notice = notice_of(host);
   return decide<Result<ExchangeReply>>(state, std::move(reply));
 }
 
@@ -169,6 +182,20 @@ Decision<Result<void>> Coordinator::set_trust(HostId host_id, bool is_trusted, T
     set_trusted(state, host);
   }
   return decide<Result<void>>(state, Result<void>{});
+}
+
+Decision<Result<void>> Coordinator::forgive(HostId host_id, TimePoint now) {
+  State& state = impl_->state;
+  const auto found = state.hosts.find(host_id);
+  if (found == state.hosts.end()) return decide<Result<void>>(state, no_such_host(host_id));
+  scheduler::forgive(state, found->second, now);
+  return decide<Result<void>>(state, Result<void>{});
+}
+
+Decision<Nothing> Coordinator::compared(ResultId first, ResultId second,
+                                        const std::optional<Distance>& distance, TimePoint now) {
+  take_distance(impl_->state, first, second, distance, now);
+  return decide(impl_->state, Nothing{});
 }
 
 void Coordinator::count_download(HostId host_id, const Digest& blob, std::uint64_t bytes) {

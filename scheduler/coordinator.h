@@ -99,6 +99,33 @@
 //     works never notices.
 // 19. A job goes to hosts that have the CPU threads that it computes with (a CUDA host needs none).
 //     Rationale: the trainer would refuse it, and every such host would count as failing.
+//
+// Checks (of jobs whose validation is not off; docs/validation.md has the arithmetic)
+// 20. A gradient of a host that no admin trusts is checked by another host's, until `quorum` of
+//     them agree, if the host has fewer than record_after valid results in a row, and else with
+//     probability max(1 / that number, check_share_min), drawn from a secret and the update's
+//     digest. A host never checks itself, nor one of its account or network; a limited or banned
+//     one checks nobody; where reliable_hosts_min hosts with a record (or an admin's trust) are
+//     active, one of them must be among those that agree. The word of a trusted host is enough. The
+//     first of those that agree is canonical.
+//     Rationale: newcomers cannot confirm each other where anybody else can; the draw comes after
+//     the host has committed to the bits; what is checked enters no step before it is confirmed.
+// 21. Results agree if their bits do and, across device classes, if their distance is within what
+//     pairs of reliable hosts of these classes have shown (agreement.h).
+// 22. A gradient whose norm is beyond norm_factor times the median of the job's last ones, or below
+//     its inverse, is checked whoever sent it. Rationale: it is no proof of anything; but what is
+//     scaled up hurts most, and what is near zero may be no work.
+// 23. A result that differs from the canonical one, or that a screen refused while another host's
+//     was right, is evidence: the host is on probation, its record begins anew; with limited_after
+//     of its last checks_remembered checks wrong it is limited to one lease, with banned_after it
+//     gets none until an admin forgives it. Every change is logged with its evidence.
+//     Rationale: one bad bit is an accident and costs a record, not a host.
+// 24. Credit of a result that was checked is granted, for each that agreed; of one that was not it
+//     is held back until the next check that the host passes, in whatever job, and lost if that
+//     check fails. A ledger has what was granted, once a step.
+//     Rationale: who cheats now and then loses more than the cheating earned.
+// 25. One account gets at most account_share_max of a step's workunits, unless nobody else took
+//     what waits for account_wait; accounts that strangers share, and trusted hosts, are exempt.
 #pragma once
 
 #include <memory>
@@ -156,6 +183,23 @@ struct CoordinatorOptions {
   std::chrono::milliseconds own_copy_wait{1'000};
   // Finished results remembered for each host, for repeated reports.
   std::uint32_t finished_results_kept = 64;
+  // Valid results in a row that make a record.
+  std::uint64_t record_after = 10;
+  // Of so many last checks (at most 32), so many wrong ones limit or ban a host.
+  std::uint32_t checks_remembered = 20;
+  std::uint32_t limited_after = 3;
+  std::uint32_t banned_after = 6;
+  // Active reliable hosts with which two others cannot confirm each other.
+  std::size_t reliable_hosts_min = 3;
+  // Reported results of a workunit of which no two agree, before it is computed anew.
+  std::size_t reported_max = 8;
+  // A gradient's norm stands out beyond so many times the median of the last, or below its inverse.
+  double norm_factor = 8;
+  // Most of a step for one account while others might take the rest within account_wait.
+  double account_share_max = 0.5;
+  std::chrono::milliseconds account_wait{10'000};
+  // Decides which results are checked; secret, so that no host can know.
+  std::uint64_t check_key = 0;
 };
 
 class Coordinator {
@@ -173,10 +217,11 @@ class Coordinator {
 
   // ---- Hosts ----
 
-  // A new host, or (host given) the same one again: its description is replaced, its leases are
-  // untouched. Errors: kNotFound (host given but unknown), kFailedPrecondition (detached).
+  // A new host, or (host given) the same one again: its description and the network that it comes
+  // from are replaced, its account and leases are untouched. Errors: kNotFound (host given but
+  // unknown), kFailedPrecondition (detached).
   Decision<Result<HostId>> attach(std::optional<HostId> host, const HostDescription& description,
-                                  TimePoint now);
+                                  const HostOrigin& origin, TimePoint now);
 
   // Takes the host out; its leases are returned. Repeating changes nothing. Errors: kNotFound.
   Decision<Result<void>> detach(HostId host, TimePoint now);
@@ -187,6 +232,14 @@ class Coordinator {
 
   // Errors: kNotFound.
   Decision<Result<void>> set_trust(HostId host, bool is_trusted, TimePoint now);
+
+  // Clears what counts against a host (rule 23): it is new again, and gets work. Errors: kNotFound.
+  Decision<Result<void>> forgive(HostId host, TimePoint now);
+
+  // What the shell measured for an effect `comparisons`; no distance: one of the updates could not
+  // be read. Results that no longer wait are ignored.
+  Decision<Nothing> compared(ResultId first, ResultId second,
+                             const std::optional<Distance>& distance, TimePoint now);
 
   // Counts bytes that a host downloaded, for the job that the blob belongs to (else the job it last
   // had a lease of). Kept with the next change of that host's contribution.
@@ -233,6 +286,9 @@ class Coordinator {
   std::optional<HostView> host(HostId host) const;
   // By id.
   std::vector<HostView> hosts() const;
+  // What pairs of reliable hosts that agreed have shown, by device classes; and the limits that
+  // hold now. Empty for an unknown job.
+  std::vector<AgreementView> agreements(JobId job) const;
   std::uint32_t running_job_count() const;
   // Hosts whose last call is at most `window` ago.
   std::uint32_t active_host_count(TimePoint now, std::chrono::milliseconds window) const;

@@ -28,7 +28,13 @@ void check_result(const State& state, const ResultEntry& result) {
   MH_CHECK(std::count(workunit.leases.begin(), workunit.leases.end(), id) == (is_leased ? 1 : 0));
   MH_CHECK(std::count(workunit.results.begin(), workunit.results.end(), id) == 1);
   MH_CHECK((result.row.state == ResultState::kValid) == (workunit.row.canonical == id));
-  const double earned = result.row.state == ResultState::kValid ? workunit.gflop : 0;
+  const bool is_reported = result.row.state == ResultState::kReported;
+  MH_CHECK(std::count(workunit.reported.begin(), workunit.reported.end(), id) ==
+           (is_reported ? 1 : 0));
+  if (is_reported) MH_CHECK(workunit.row.state != WorkunitState::kDone);
+  const bool has_earned =
+      result.row.state == ResultState::kValid || result.row.state == ResultState::kAgreed;
+  const double earned = has_earned ? workunit.gflop : 0;
   MH_CHECK(result.row.credit == earned);
   if (is_leased) MH_CHECK(!host.row.is_detached);
 }
@@ -38,7 +44,17 @@ void check_workunit(const State& state, const WorkunitEntry& workunit) {
   const WorkunitId id = workunit.row.id;
   const WorkunitState now = workunit.row.state;
   const bool is_gradient = workunit.row.kind == WorkKind::kGradient;
-  const auto& queue = is_gradient ? job.waiting_gradients : job.waiting_evaluations;
+  const bool has_reported = !workunit.reported.empty();
+  const auto& queue = !is_gradient   ? job.waiting_evaluations
+                      : has_reported ? job.waiting_checks
+                                     : job.waiting_gradients;
+  if (has_reported) {
+    MH_CHECK(is_gradient && !job.waiting_gradients.contains(id));
+  } else {
+    MH_CHECK(now != WorkunitState::kComparing && !job.waiting_checks.contains(id));
+  }
+  const std::size_t reported = workunit.reported.size();
+  MH_CHECK(2 * workunit.distances.size() == reported * (reported > 0 ? reported - 1 : 0));
   MH_CHECK(!job.has_ended() && id.value() <= state.last_workunit);
   // Dropped ones are forgotten in the same event.
   MH_CHECK(now != WorkunitState::kDropped);
@@ -94,7 +110,7 @@ void check_evaluations(const State& state, const JobEntry& job) {
 
 // Counted samples and credit are those of validated work.
 void check_contributions(const JobEntry& job) {
-  if (job.are_contributions_stored_only()) return;
+  if (job.are_contributions_stored_only) return;
   std::uint64_t samples = 0;
   for (const auto& [host, entry] : job.contributions) {
     samples += entry.row.sample_count;
@@ -102,10 +118,15 @@ void check_contributions(const JobEntry& job) {
     const double evaluations_max = static_cast<double>(entry.row.evaluation_count) *
                                    static_cast<double>(job.row.evaluation_shard) *
                                    job.row.evaluation_flops;
-    MH_CHECK(entry.row.credit <= (gradients + evaluations_max) / 1e9 * (1 + 1e-9) + 1e-12);
-    MH_CHECK(entry.row.credit >= gradients / 1e9 * (1 - 1e-9) - 1e-12);
-    MH_CHECK(entry.row.evaluation_count * job.row.shard + entry.row.sample_count ==
+    const double agreed =
+        static_cast<double>(entry.row.agreed_count * job.row.shard) * job.row.training_flops;
+    const double earned = entry.row.credit + entry.row.credit_held + entry.row.credit_forfeited;
+    MH_CHECK(earned <= (gradients + agreed + evaluations_max) / 1e9 * (1 + 1e-9) + 1e-12);
+    MH_CHECK(earned >= (gradients + agreed) / 1e9 * (1 - 1e-9) - 1e-12);
+    MH_CHECK((entry.row.evaluation_count + entry.row.agreed_count) * job.row.shard +
+                 entry.row.sample_count ==
              entry.row.valid_count * job.row.shard);
+    MH_CHECK(job.unbooked.contains(host) || entry.row.credit == entry.row.credit_booked);
   }
   const std::uint64_t counted = job.row.step * job.row.batch + job.done_count * job.row.shard;
   if (job.has_ended() && job.row.state != JobState::kFinished) {
@@ -119,8 +140,12 @@ void check_contributions(const JobEntry& job) {
 // What rule 11 counts with is what lies in the rows.
 void check_copies(const State& state, const JobEntry& job) {
   double valid = 0;
-  for (const auto& [host, entry] : job.contributions) valid += entry.row.credit;
-  MH_CHECK(is_close(valid, job.valid_gflop));
+  for (const auto& [host, entry] : job.contributions) {
+    valid += entry.row.credit + entry.row.credit_held + entry.row.credit_forfeited;
+  }
+  if (!job.are_contributions_stored_only) {
+    MH_CHECK(is_close(valid, job.valid_gflop + job.row.checked_gflop));
+  }
   double extra = 0;
   for (const auto& [id, workunit] : state.workunits) {
     if (workunit.row.job != job.row.id || workunit.leases.size() < 2) continue;
@@ -144,16 +169,23 @@ void check_host(const State& state, const HostEntry& host, bool is_all) {
   MH_CHECK(state.trusted.contains(host.row.id) == (host.row.is_trusted && !host.row.is_detached));
   MH_CHECK(host.finished.size() <= state.options.finished_results_kept);
   double credit = 0;
+  double held = 0;
   std::uint64_t valid = 0;
   std::uint64_t lost = 0;
   for (const auto& [id, job] : state.jobs) {
     const auto found = job.contributions.find(host.row.id);
     if (found == job.contributions.end()) continue;
     credit += found->second.row.credit;
+    held += found->second.row.credit_held;
+    MH_CHECK(host.jobs_with_held_credit.contains(id) == (found->second.row.credit_held > 0));
     valid += found->second.row.valid_count;
     lost += found->second.row.lost_count;
   }
   MH_CHECK(is_close(credit, host.row.credit) || (!is_all && credit < host.row.credit));
+  MH_CHECK(is_close(held, host.row.credit_held));
+  MH_CHECK(host.row.standing != Standing::kBanned || host.leases.empty());
+  const bool is_reliable = host.row.is_trusted || host.row.standing == Standing::kRecord;
+  MH_CHECK(state.reliable.contains(host.row.id) == (is_reliable && !host.row.is_detached));
   MH_CHECK(valid == host.row.valid_count || (!is_all && valid < host.row.valid_count));
   MH_CHECK(lost == host.row.lost_count || (!is_all && lost < host.row.lost_count));
 }
@@ -166,7 +198,9 @@ void check_blobs(const State& state) {
     for (const auto& [step, row] : job.checkpoints) expected.add(row.parameters_digest);
   }
   for (const auto& [id, result] : state.results) {
-    if (result.row.state == ResultState::kValid) expected.add(result.row.update_digest);
+    if (result.row.state == ResultState::kValid || result.row.state == ResultState::kReported) {
+      expected.add(result.row.update_digest);
+    }
   }
   MH_CHECK(expected.counts() == state.blobs.counts());
 }
@@ -195,7 +229,7 @@ void Coordinator::sanity_check() const {
     check_checkpoints(state, job);
   }
   const bool is_all = std::none_of(state.jobs.begin(), state.jobs.end(), [](const auto& entry) {
-    return entry.second.are_contributions_stored_only();
+    return entry.second.are_contributions_stored_only;
   });
   for (const auto& [id, host] : state.hosts) check_host(state, host, is_all);
   check_blobs(state);

@@ -56,6 +56,11 @@ std::string Coordinator::Impl::waiting_reason(const JobEntry& job, TimePoint now
     return "no volunteer that is connected has the " + std::to_string(job.row.threads) +
            " threads that the job computes with";
   }
+  if (!job.waiting_checks.empty() && job.waiting_gradients.empty() && job.leased.empty()) {
+    return std::to_string(job.waiting_checks.size()) +
+           " results wait for a check by a host of another account and network; an admin can "
+           "trust one: manyhands host trust ID";
+  }
   if (!job.waiting_gradients.empty() && job.leased.empty() && job.row.started == TimePoint{}) {
     return "no volunteer has asked for work yet";
   }
@@ -130,7 +135,11 @@ std::optional<JobSummary> Coordinator::job_summary(JobId job_id, TimePoint now,
     summary.hosts.push_back({row, host.row.description.name, host.row.is_trusted});
   };
   for (const auto& [host_id, contribution] : job.contributions) add(contribution.row);
-  if (job.are_contributions_stored_only()) std::for_each(stored.begin(), stored.end(), add);
+  if (job.are_contributions_stored_only) {
+    // Here are at most those with credit held back; the store has all.
+    summary.hosts.clear();
+    std::for_each(stored.begin(), stored.end(), add);
+  }
   summary.samples_expected = job.row.step * job.row.batch;
   for (const Contribution& host : summary.hosts) summary.samples_counted += host.row.sample_count;
   // The step in progress, or the one that was given up when the job ended early, is not finished.
@@ -181,6 +190,18 @@ std::optional<HostView> Coordinator::host(HostId host) const {
 std::vector<HostView> Coordinator::hosts() const {
   std::vector<HostView> views;
   for (const auto& [id, host] : impl_->state.hosts) views.push_back(to_view(host));
+  return views;
+}
+
+std::vector<AgreementView> Coordinator::agreements(JobId job_id) const {
+  std::vector<AgreementView> views;
+  const auto found = impl_->state.jobs.find(job_id);
+  if (found == impl_->state.jobs.end()) return views;
+  for (const auto& [classes, agreement] : found->second.agreements) {
+    const Tolerance tolerance =
+        tolerance_of(found->second.row.validation, classes.first, classes.second, &agreement);
+    views.push_back({agreement.row(), tolerance.relative_l2, tolerance.one_minus_cosine});
+  }
   return views;
 }
 

@@ -33,6 +33,8 @@ struct Report {
   // Gradient: the uploaded update. Zero for evaluations.
   Digest update_digest;
   std::uint64_t update_bytes = 0;
+  // L2 norm of the gradient sum, measured by the screening.
+  double update_norm = 0;
   double loss_sum = 0;
   std::uint64_t correct_count = 0;
   // The host's own claim; kept for display, decides nothing.
@@ -60,13 +62,14 @@ struct ExchangeEvent {
   TimePoint received{};
 };
 
-enum class Verdict { kValid, kRejected, kTooLate, kUnknown, kNoted };
+// kPending: taken; it counts when a result of another host agrees.
+enum class Verdict { kValid, kRejected, kTooLate, kUnknown, kNoted, kPending };
 
 struct ReportVerdict {
   ResultId result;
   Verdict verdict = Verdict::kUnknown;
   std::string reason;
-  // GFLOP.
+  // GFLOP earned; some of it may be held back until a check passes.
   double credit = 0;
 };
 
@@ -103,6 +106,11 @@ struct ExchangeReply {
   std::chrono::milliseconds backoff{0};
   // Why there is no work, in a sentence; empty when there is, or when none was wanted.
   std::string no_work_reason;
+  // The host's own, GFLOP: granted, held back; and what its owner should know of its results (from
+  // the first wrong one until it has a record again), empty otherwise.
+  double credit = 0;
+  double credit_held = 0;
+  std::string notice;
   // A call that is held should be asked again at this time even if no effect wakes it (its host's
   // lost lease falls due, or its pause after failures ends).
   std::optional<TimePoint> retry_at;
@@ -142,6 +150,7 @@ struct JobSubmission {
   std::uint64_t evaluation_every_steps = 0;
   std::uint64_t evaluation_shard = 0;
   std::uint64_t evaluation_chunk_samples = 0;
+  ValidationPolicy validation;
 };
 
 struct Submitted {
@@ -187,8 +196,28 @@ struct StepReady {
   std::uint64_t sample_count = 0;
 };
 
+// Two reported updates whose bits differ: measure how far apart they are, call compared().
+struct Comparison {
+  JobId job;
+  std::uint64_t step = 0;
+  std::uint64_t sample_count = 0;
+  ResultId first;
+  ResultId second;
+  Digest first_digest;
+  Digest second_digest;
+};
+
+// The distance of two updates: the largest over the model's tensors and the whole.
+struct Distance {
+  double relative_l2 = 0;
+  double one_minus_cosine = 0;
+};
+
 struct Effects {
   std::vector<UpdateAccepted> updates_accepted;
+  // Updates that now wait for a check: they must be safe before the row that says so is.
+  std::vector<Digest> updates_reported;
+  std::vector<Comparison> comparisons;
   std::vector<StepReady> steps_ready;
   // Jobs whose version moved: wake their watchers.
   std::vector<JobId> jobs_changed;
@@ -257,6 +286,14 @@ struct Contribution {
   ContributionRow row;
   std::string host_name;
   bool is_trusted = false;
+};
+
+// How far results of two device classes that agreed were apart, and how far they may be.
+struct AgreementView {
+  AgreementRow row;
+  // 0: bits must agree.
+  double relative_l2_max = 0;
+  double one_minus_cosine_max = 0;
 };
 
 // For GetJobSummary; doubled and missing samples are counted from the store (Store::coverage).

@@ -1,6 +1,7 @@
 // The estimates behind `manyhands job check`; see job_check.h.
 #include "scheduler/job_check.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -55,6 +56,23 @@ TimeReport estimate_time(const JobReport& report, std::uint64_t shard,
   return time;
 }
 
+ChecksReport estimate_checks(const ValidationPolicy& policy, std::uint64_t record_after) {
+  ChecksReport report;
+  report.policy = policy;
+  if (policy.mode == ValidationMode::kNone) return report;
+  double checked = 0;
+  for (std::uint64_t n = 0; n < report.sample_result_count; ++n) {
+    const bool is_always = policy.mode == ValidationMode::kAll || n < record_after;
+    checked += is_always ? 1 : std::max(1 / static_cast<double>(n), policy.check_share_min);
+  }
+  const double copies = static_cast<double>(policy.quorum) - 1;
+  report.extra_share = copies * checked / static_cast<double>(report.sample_result_count);
+  report.newcomer_result_count = record_after;
+  const double share = policy.mode == ValidationMode::kAll ? 1 : policy.check_share_min;
+  if (share > 0) report.results_until_found = 1 / share;
+  return report;
+}
+
 JobReport job_report(const JobSpec& spec, const CheckedJob& checked, const VolunteerSpeed& speed) {
   MH_CHECK(checked.plan.has_value() && checked.train_sample_count > 0);
   JobReport report;
@@ -74,6 +92,7 @@ JobReport job_report(const JobSpec& spec, const CheckedJob& checked, const Volun
   for (const std::uint32_t volunteer_count : {1U, 10U, 100U}) {
     report.estimates.push_back(estimate_time(report, spec.training.shard, volunteer_count, speed));
   }
+  report.checks = estimate_checks(spec.validation);
   return report;
 }
 

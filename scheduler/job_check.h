@@ -48,6 +48,21 @@ struct TimeReport {
   std::string_view limited_by;
 };
 
+/// What checking results costs, and what it makes of cheating (docs/validation.md).
+struct ChecksReport {
+  ValidationPolicy policy;
+  /// Results of a new host that are all checked; more computing for a host that does so many
+  /// results, as a share; results of a cheating host with a record until one is checked, on average
+  /// (its credit of all of them is held back until then).
+  std::uint64_t newcomer_result_count = 0;
+  std::uint64_t sample_result_count = 1'000;
+  double extra_share = 0;
+  double results_until_found = 0;
+};
+
+/// Of a host whose results are right. Pure arithmetic; the checks are those of rule 20.
+ChecksReport estimate_checks(const ValidationPolicy& policy, std::uint64_t record_after = 10);
+
 /// Everything `job check` prints.
 struct JobReport {
   std::vector<LayerReport> layers;
@@ -63,6 +78,7 @@ struct JobReport {
   double flops_per_sample = 0;
   /// For 1, 10 and 100 volunteers.
   std::vector<TimeReport> estimates;
+  ChecksReport checks;
 };
 
 /// The estimate: a step lasts as long as the volunteer with the most of its W workunits,

@@ -14,6 +14,7 @@ JobSubmission job_facts(const JobSpec& spec, const CheckedJob& checked,
   facts.dataset = spec.dataset;
   facts.manifest_digest = manifest_digest;
   facts.priority = spec.priority;
+  facts.validation = spec.validation;
   facts.step_count = checked.step_count;
   facts.batch = spec.training.batch;
   facts.shard = spec.training.shard;

@@ -17,6 +17,7 @@ namespace {
 constexpr std::array<std::string_view, 1> kFormats = {"manyhands-job/1"};
 constexpr std::array<std::string_view, 1> kModes = {"gradient"};
 constexpr std::array<std::string_view, 2> kLosses = {"cross_entropy", "mse"};
+constexpr std::array<std::string_view, 3> kValidationModes = {"none", "adaptive", "all"};
 constexpr double kClipNormMax = 1e9;
 constexpr std::int64_t kPriorityMax = 100;
 constexpr std::int64_t kThreadsMax = 256;
@@ -63,6 +64,31 @@ void read_evaluation(Section& root, JobSpec& spec) {
   spec.evaluation = std::move(evaluation);
 }
 
+void read_validation(Section& root, JobSpec& spec) {
+  if (!root.has("validation")) return;
+  Section section = root.group("validation");
+  ValidationPolicy& policy = spec.validation;
+  if (const auto mode = section.choice("mode", kValidationModes)) {
+    constexpr std::array kModeValues = {ValidationMode::kNone, ValidationMode::kAdaptive,
+                                        ValidationMode::kAll};
+    policy.mode = kModeValues[*mode];
+  }
+  if (const auto quorum = section.integer("quorum", 2, kQuorumMax)) {
+    policy.quorum = static_cast<std::uint32_t>(*quorum);
+  }
+  if (const auto share = section.real("check_share", real_rule(0, 1))) {
+    policy.check_share_min = *share;
+  }
+  if (const auto flag = section.flag("homogeneous")) policy.is_homogeneous = *flag;
+  if (const auto most = section.real("relative_l2", real_rule(0, 1))) {
+    policy.relative_l2_max = *most;
+  }
+  if (const auto most = section.real("one_minus_cosine", real_rule(0, 1))) {
+    policy.one_minus_cosine_max = *most;
+  }
+  section.finish();
+}
+
 /// Inputs of an embedding are row numbers; to shift and scale them would make nonsense of them.
 void read_normalize(Section& root, JobSpec& spec) {
   const bool has_embedding =
@@ -104,6 +130,7 @@ JobSpec read_job(ReadingState& state, const YamlNode& tree) {
   read_optimizer(root, spec);
   read_schedule(root, spec);
   read_evaluation(root, spec);
+  read_validation(root, spec);
   read_normalize(root, spec);
   root.finish();
   return spec;

@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "proto/base/sha256.h"
+#include "scheduler/validation_policy.h"
 #include "trainer/model/model_plan.h"
 #include "trainer/model/model_spec.h"
 #include "trainer/model/training_spec.h"
@@ -91,6 +92,8 @@ struct JobSpec {
   /// Inputs are brought to mean 0 and deviation 1 by the data set's statistics. False for models
   /// that begin with an embedding.
   bool normalize = true;
+  /// How results are checked against each other.
+  ValidationPolicy validation = kUsualValidation;
   /// 0 (least) to 100.
   std::uint32_t priority = 50;
   /// CPU threads of the trainer, 1 to 256; part of the job because they decide the bits.

@@ -100,6 +100,15 @@ std::string evaluation_json(const EvaluationSpec& evaluation) {
   return object.add("shard", evaluation.shard).text();
 }
 
+std::string validation_json(const ValidationPolicy& policy) {
+  ObjectWriter object;
+  object.add("mode", mode_word(policy.mode));
+  object.add("quorum", policy.quorum).add("check_share", policy.check_share_min);
+  object.add("homogeneous", policy.is_homogeneous);
+  object.add("relative_l2", policy.relative_l2_max);
+  return object.add("one_minus_cosine", policy.one_minus_cosine_max).text();
+}
+
 }  // namespace
 
 std::string canonical_job_json(const JobSpec& spec, const Digest& manifest) {
@@ -114,6 +123,10 @@ std::string canonical_job_json(const JobSpec& spec, const Digest& manifest) {
   object.add_raw("schedule", schedule_json(spec.schedule));
   object.add("clip_norm", spec.clip_norm);
   if (spec.evaluation) object.add_raw("evaluation", evaluation_json(*spec.evaluation));
+  // Left out where usual, so that the bytes of jobs of before stay theirs.
+  if (spec.validation != kUsualValidation) {
+    object.add_raw("validation", validation_json(spec.validation));
+  }
   object.add("normalize", spec.normalize);
   object.add("priority", spec.priority).add("threads", spec.threads);
   return object.text();

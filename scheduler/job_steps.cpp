@@ -7,6 +7,8 @@
 #include "proto/base/check.h"
 #include "proto/base/probe.h"
 #include "scheduler/checkpoints.h"
+#include "scheduler/checks.h"
+#include "scheduler/credit.h"
 #include "scheduler/planner.h"
 
 namespace mh::scheduler {
@@ -20,6 +22,7 @@ void make_step_workunits(State& state, JobEntry& job) {
   const std::uint64_t count = workunits_per_step(shape);
   job.workunits.clear();
   job.done_count = 0;
+  job.leases_by_account.clear();
   for (std::uint64_t shard = 0; shard < count; ++shard) {
     const ShardRange range = shard_range(shape, job.row.step, shard);
     WorkunitRow row;
@@ -36,6 +39,7 @@ void drop_workunits(State& state, const std::vector<WorkunitId>& ids, TimePoint 
   for (const WorkunitId id : ids) {
     WorkunitEntry& workunit = state.workunit(id);
     if (workunit.row.state != WorkunitState::kDone) {
+      drop_reported(state, workunit, now);
       state.set_state(workunit, WorkunitState::kDropped, now);
       const std::vector<ResultId> leases = workunit.leases;
       if (!leases.empty()) MH_PROBE("a job or evaluation ends with leases out");
@@ -238,6 +242,7 @@ JobEntry& create_job(State& state, const JobSubmission& submission, TimePoint no
   job.row.evaluation_every_steps = submission.evaluation_every_steps;
   job.row.evaluation_shard = submission.evaluation_shard;
   job.row.evaluation_chunk_samples = submission.evaluation_chunk_samples;
+  job.row.validation = submission.validation;
   job.row.created = now;
   job.row.priority = submission.priority;
   job.row.parameters_digest = submission.parameters_digest;
@@ -293,6 +298,7 @@ void complete_step(State& state, JobEntry& job, const StepOutput& output, TimePo
   job.workunits.clear();
   job.done_count = 0;
 
+  book(state, job, "step " + std::to_string(job.row.step), now);
   ++job.row.step;
   job.row.last_step = now;
   job.row.parameters_digest = output.parameters_digest;
@@ -325,6 +331,7 @@ void end_job(State& state, JobEntry& job, JobState to, std::string reason, TimeP
                      std::to_string(job.row.step) + " of " + std::to_string(job.row.step_count) +
                      " steps";
   if (!reason.empty()) text += ": " + reason;
+  book(state, job, text, now);
   state.log(job, now, std::move(text));
   state.set_state(job, to, std::move(reason), now);
   prune_checkpoints(state, job);

@@ -9,6 +9,7 @@ namespace {
 // Back-off of a call that is not held: usual, and while a step is being aggregated.
 constexpr std::chrono::milliseconds kBackoff{1'000};
 constexpr std::chrono::milliseconds kBackoffSoon{200};
+constexpr std::chrono::milliseconds kBackoffBanned{600'000};
 
 void explain_jobs(const State& state, const HostEntry& host, ExchangeReply& reply) {
   bool is_running = false;
@@ -17,6 +18,7 @@ void explain_jobs(const State& state, const HostEntry& host, ExchangeReply& repl
   const JobEntry* too_large = nullptr;
   bool fits_any = false;
   bool is_left_to_others = false;
+  bool is_waiting_for_check = false;
   for (const JobId id : state.live_jobs) {
     const JobEntry& job = state.jobs.at(id);
     if (job.row.state != JobState::kRunning) continue;
@@ -24,6 +26,7 @@ void explain_jobs(const State& state, const HostEntry& host, ExchangeReply& repl
     fits_any = fits_any || job.fits(host.row);
     if (too_large == nullptr && !job.fits(host.row)) too_large = &job;
     is_left_to_others = is_left_to_others || (job.fits(host.row) && !job.waiting_gradients.empty());
+    is_waiting_for_check = is_waiting_for_check || !job.waiting_checks.empty();
     is_aggregating = is_aggregating || job.is_step_complete();
     is_waiting_for_trust = is_waiting_for_trust || !job.waiting_evaluations.empty();
   }
@@ -36,6 +39,9 @@ void explain_jobs(const State& state, const HostEntry& host, ExchangeReply& repl
                            std::to_string(host.row.description.threads);
   } else if (is_left_to_others) {
     reply.no_work_reason = "other hosts would finish sooner what waits";
+  } else if (is_waiting_for_check) {
+    reply.no_work_reason =
+        "results wait to be checked by hosts of other accounts and networks than this one's";
   } else if (is_aggregating) {
     reply.backoff = kBackoffSoon;
     reply.no_work_reason = "the next step is being made";
@@ -51,6 +57,13 @@ void explain_jobs(const State& state, const HostEntry& host, ExchangeReply& repl
 void explain_no_work(const State& state, const HostEntry& host, TimePoint now,
                      ExchangeReply& reply) {
   reply.backoff = kBackoff;
+  if (host.row.standing == Standing::kBanned) {
+    reply.backoff = kBackoffBanned;
+    reply.no_work_reason = "this host gets no work: " + host.row.standing_reason +
+                           " (faulty memory or overclocking are the usual cause; the project's "
+                           "admin can forgive it)";
+    return;
+  }
   if (host.paused_until > now) {
     reply.backoff = host.paused_until - now;
     reply.no_work_reason = "this host's last " + std::to_string(host.failures_in_row) +

@@ -5,8 +5,10 @@
 
 #include "proto/base/check.h"
 #include "proto/base/probe.h"
+#include "scheduler/checks.h"
 #include "scheduler/job_steps.h"
 #include "scheduler/planner.h"
+#include "scheduler/standing.h"
 
 namespace mh::scheduler {
 namespace {
@@ -18,12 +20,28 @@ class Restorer {
   void run(Snapshot snapshot) {
     state_.last_workunit = snapshot.last_workunit.value();
     state_.last_result = snapshot.last_result.value();
+    state_.last_credit = snapshot.last_credit;
     for (HostRow& row : snapshot.hosts) restore_host(std::move(row));
     for (JobRow& row : snapshot.jobs) restore_job(std::move(row));
     for (ContributionRow& row : snapshot.contributions) {
       JobEntry& job = state_.job(row.job);
       state_.contribution(job, row.host).row = row;
-      job.valid_gflop += row.credit;
+      job.valid_gflop += row.credit + row.credit_held + row.credit_forfeited;
+      if (row.credit_held > 0) state_.host(row.host).jobs_with_held_credit.insert(row.job);
+      if (row.credit != row.credit_booked) job.unbooked.insert(row.host);
+    }
+    for (auto& [id, job] : state_.jobs) {
+      job.valid_gflop -= job.row.checked_gflop;
+      // The snapshot has at least those of an ended job that still hold credit back.
+      job.are_contributions_stored_only =
+          job.has_ended() && job.row.started != TimePoint{} &&
+          std::all_of(job.contributions.begin(), job.contributions.end(),
+                      [](const auto& entry) { return entry.second.row.credit_held > 0; });
+    }
+    for (AgreementRow& row : snapshot.agreements) {
+      JobEntry& job = state_.job(row.job);
+      const std::pair<std::string, std::string> classes(row.first_class, row.second_class);
+      job.agreements.insert_or_assign(classes, Agreement(std::move(row)));
     }
     for (const CheckpointRow& row : snapshot.checkpoints) {
       if (!row.is_kept) continue;
@@ -52,6 +70,7 @@ class Restorer {
     // Work in progress is measured from here: the server was not there to see it begin.
     host.last_report = now_;
     if (host.row.is_trusted && !host.row.is_detached) state_.trusted.insert(host.row.id);
+    follow_reliable(state_, host);
   }
 
   void restore_job(JobRow row) {
@@ -103,7 +122,8 @@ class Restorer {
     workunit.row = row;
     workunit.gflop = static_cast<double>(workunit.sample_count()) * job.gflop_per_sample(row.kind);
     // Leases of it come with their results.
-    if (row.state == WorkunitState::kWaiting || row.state == WorkunitState::kLeased) {
+    if (row.state == WorkunitState::kWaiting || row.state == WorkunitState::kLeased ||
+        row.state == WorkunitState::kComparing) {
       workunit.row.state = WorkunitState::kWaiting;
       auto& queue =
           row.kind == WorkKind::kGradient ? job.waiting_gradients : job.waiting_evaluations;
@@ -133,6 +153,9 @@ class Restorer {
     workunit.results.push_back(id);
     workunit.hosts_tried.insert(host.row.id);
     host.last_job = job.row.id;
+    if (workunit.row.kind == WorkKind::kGradient && host.row.origin.account != 0) {
+      ++job.leases_by_account[host.row.origin.account];
+    }
     switch (result.row.state) {
       case ResultState::kLeased:
         MH_PROBE("a restart finds a lease");
@@ -147,9 +170,14 @@ class Restorer {
         workunit.hosts_failed.insert(host.row.id);
         ++workunit.failure_count;
         break;
+      case ResultState::kReported:
+        MH_PROBE("a restart finds a result that waits for a check");
+        restore_reported(workunit, result);
+        break;
       case ResultState::kReturned:
       case ResultState::kExpired:
       case ResultState::kObsolete:
+      case ResultState::kAgreed:
         MH_PROBE("a restart finds an expired or returned result of the present step");
         break;
     }
@@ -169,9 +197,23 @@ class Restorer {
     state_.set_alarm(workunit, job);
   }
 
+  void restore_reported(WorkunitEntry& workunit, const ResultEntry& result) {
+    MH_CHECK(workunit.row.state != WorkunitState::kDone);
+    state_.blobs.add(result.row.update_digest);
+    for (const ResultId other : workunit.reported) {
+      std::optional<Distance>& distance = workunit.distances[std::minmax(other, result.row.id)];
+      if (state_.result(other).row.update_digest == result.row.update_digest) distance = Distance{};
+    }
+    workunit.reported.push_back(result.row.id);
+  }
+
   void complete_job(JobEntry& job) {
     const auto is_named = [](WorkunitId id) { return id.is_valid(); };
     MH_CHECK(std::all_of(job.workunits.begin(), job.workunits.end(), is_named));
+    for (const WorkunitId id : job.workunits) {
+      WorkunitEntry& workunit = state_.workunit(id);
+      if (!workunit.reported.empty()) state_.settle_idle(workunit, now_);
+    }
     for (const auto& [step, evaluation] : job.evaluations) {
       MH_CHECK(std::all_of(evaluation.workunits.begin(), evaluation.workunits.end(), is_named));
     }

@@ -12,6 +12,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/ids.h"
 #include "proto/base/sha256.h"
+#include "scheduler/validation_policy.h"
 
 namespace mh::scheduler {
 
@@ -35,6 +36,8 @@ enum class WorkunitState : std::uint8_t {
   kDone = 3,
   // Its job ended, or its evaluation was skipped, before it was done.
   kDropped = 4,
+  // No host computes it: the shell compares results of it (checks.h).
+  kComparing = 5,
 };
 
 enum class ResultState : std::uint8_t {
@@ -42,7 +45,7 @@ enum class ResultState : std::uint8_t {
   kLeased = 1,
   // Reported, taken, counted: the canonical result of its workunit.
   kValid = 2,
-  // Reported, refused by screening.
+  // Reported, refused by screening, or differs from the canonical result.
   kRejected = 3,
   // The trainer failed.
   kFailed = 4,
@@ -52,13 +55,32 @@ enum class ResultState : std::uint8_t {
   kExpired = 6,
   // Another result was first, or the job ended.
   kObsolete = 7,
+  // Reported and screened; waits for a result of another host that agrees with it (rule 20).
+  kReported = 8,
+  // Reported, agrees with the canonical result of its workunit: credit, but it counts in no step.
+  kAgreed = 9,
 };
 
-enum class EvaluationState : std::uint8_t {
-  kPending = 1,
-  kDone = 2,
-  // Too many were pending, or the job ended.
-  kSkipped = 3,
+// What a host's results have earned it (rule 21). "By record" is the opposite of a claim: the
+// server compared.
+enum class Standing : std::uint8_t {
+  // Too few results in a row that agreed so far: all are checked.
+  kNew = 1,
+  // The same, after a result that differed.
+  kProbation = 2,
+  // Trusted by record: checked now and then.
+  kRecord = 3,
+  // Differed too often: one lease at a time, all are checked, its word confirms nobody's.
+  kLimited = 4,
+  // Gets no work until an admin forgives it.
+  kBanned = 5,
+};
+
+enum class CreditKind : std::uint8_t {
+  // Earned by validated work.
+  kGranted = 1,
+  // Was held back and is lost: a check failed before it was granted. Adds nothing to the balance.
+  kForfeited = 2,
 };
 
 // Times are TimePoint{} (1970) when they have not happened; digests are zero when there is none.
@@ -95,6 +117,7 @@ struct JobRow {
   std::uint64_t evaluation_shard = 0;
   // Samples in every chunk but the last of the evaluation split; 0: not known.
   std::uint64_t evaluation_chunk_samples = 0;
+  ValidationPolicy validation;
   TimePoint created{};
 
   // Changes.
@@ -119,6 +142,9 @@ struct JobRow {
   std::uint64_t log_count = 0;
   // GFLOP of copies that were leased when another result of their workunit was first.
   double wasted_gflop = 0;
+  // GFLOP of results that confirmed another, and of those that differed from the canonical one.
+  double checked_gflop = 0;
+  double differed_gflop = 0;
 
   friend bool operator==(const JobRow&, const JobRow&) = default;
 };
@@ -135,10 +161,21 @@ struct HostDescription {
   friend bool operator==(const HostDescription&, const HostDescription&) = default;
 };
 
+// Whose a host is: hosts of one origin do not check each other.
+struct HostOrigin {
+  // 0: an account that strangers share.
+  std::uint64_t account = 0;
+  // Network of its address ("198.51.100.0/24"); empty: one that says nothing (loopback, private).
+  std::string address_block;
+
+  friend bool operator==(const HostOrigin&, const HostOrigin&) = default;
+};
+
 struct HostRow {
   HostId id;
 
   HostDescription description;
+  HostOrigin origin;
   bool is_trusted = false;
   bool is_detached = false;
   TimePoint attached{};
@@ -149,8 +186,21 @@ struct HostRow {
   std::uint64_t failed_count = 0;
   // Leases that ran out.
   std::uint64_t lost_count = 0;
-  // GFLOP of validated work.
+  // GFLOP of validated work, granted; and earned but held back until a check passes.
   double credit = 0;
+  double credit_held = 0;
+  Standing standing = Standing::kNew;
+  // Why it stands so, with the evidence; empty at first.
+  std::string standing_reason;
+  // Valid results since the last one that differed or was rejected.
+  std::uint64_t valid_in_row = 0;
+  // Results that were compared with others', and those that differed.
+  std::uint64_t checked_count = 0;
+  std::uint64_t differed_count = 0;
+  // Of the last checks, newest in bit 0: 1 where it differed. Forgiving clears it.
+  std::uint32_t recent_checks = 0;
+  // Entries ever written to its log.
+  std::uint64_t log_count = 0;
   // Seconds per GFLOP, measured by the server from one report to the next: smoothed mean and mean
   // deviation; 0: nothing measured yet.
   double seconds_per_gflop = 0;
@@ -200,7 +250,7 @@ struct ResultRow {
   double loss_sum = 0;
   std::uint64_t correct_count = 0;
   std::uint64_t compute_ms = 0;
-  // GFLOP granted; 0 unless valid.
+  // GFLOP earned, granted or held back; 0 unless valid or agreed.
   double credit = 0;
   // Why it was rejected, failed or was returned.
   std::string reason;
@@ -272,8 +322,16 @@ struct ContributionRow {
   std::uint64_t sample_count = 0;
   std::uint64_t upload_bytes = 0;
   std::uint64_t download_bytes = 0;
-  // GFLOP.
+  // Valid results that agreed with the canonical one and count in no step.
+  std::uint64_t agreed_count = 0;
+  // Results that differed from the canonical one; they are among the rejected.
+  std::uint64_t differed_count = 0;
+  // GFLOP granted; held back until a check passes; lost because one failed; of `credit`, what the
+  // ledger has.
   double credit = 0;
+  double credit_held = 0;
+  double credit_forfeited = 0;
+  double credit_booked = 0;
 
   friend bool operator==(const ContributionRow&, const ContributionRow&) = default;
 };
@@ -291,6 +349,60 @@ struct JobLogRow {
   friend bool operator==(const JobLogRow&, const JobLogRow&) = default;
 };
 
+// One entry of a host's log: each change of its standing, with the evidence. Written once.
+struct HostLogRow {
+  HostId host;
+  // From 1, without gaps.
+  std::uint64_t sequence = 0;
+
+  TimePoint time{};
+  Standing standing = Standing::kNew;
+  // The job and result that brought it about; 0: an admin did.
+  JobId job;
+  ResultId result;
+  std::string text;
+
+  friend bool operator==(const HostLogRow&, const HostLogRow&) = default;
+};
+
+// One entry of the credit ledger: written once, never changed. The balance of a (job, host) after
+// an entry is the balance before it plus `gflop`, in this order; the last one is
+// ContributionRow::credit_booked.
+struct CreditRow {
+  // From 1, without gaps, over all jobs and hosts.
+  std::uint64_t sequence = 0;
+
+  TimePoint time{};
+  JobId job;
+  HostId host;
+  CreditKind kind = CreditKind::kGranted;
+  // What is booked (forfeited: what was lost, which moves no balance).
+  double gflop = 0;
+  double balance = 0;
+  std::string reason;
+
+  friend bool operator==(const CreditRow&, const CreditRow&) = default;
+};
+
+// How far results of two device classes that agreed were apart, by job.
+struct AgreementRow {
+  JobId job;
+  // Device classes, the lesser first.
+  std::string first_class;
+  std::string second_class;
+
+  // Pairs compared, and those equal to the bit.
+  std::uint64_t pair_count = 0;
+  std::uint64_t equal_count = 0;
+  // Pairs by decade and quarter of their relative L2 distance, as text: "-28:3 -27:14" are 3 pairs
+  // from 1e-7 to 1.78e-7 and 14 from there to 3.2e-7.
+  std::string histogram;
+  double relative_l2_most = 0;
+  double one_minus_cosine_most = 0;
+
+  friend bool operator==(const AgreementRow&, const AgreementRow&) = default;
+};
+
 // Rows to insert or replace, all in one transaction. A row appears at most once. Referenced rows
 // come first when written in the order of the fields.
 struct Changes {
@@ -303,10 +415,14 @@ struct Changes {
   std::vector<CheckpointRow> checkpoints;
   std::vector<ContributionRow> contributions;
   std::vector<JobLogRow> log;
+  std::vector<HostLogRow> host_log;
+  std::vector<CreditRow> credit;
+  std::vector<AgreementRow> agreements;
 
   bool is_empty() const {
     return jobs.empty() && hosts.empty() && workunits.empty() && results.empty() && steps.empty() &&
-           evaluations.empty() && checkpoints.empty() && contributions.empty() && log.empty();
+           evaluations.empty() && checkpoints.empty() && contributions.empty() && log.empty() &&
+           host_log.empty() && credit.empty() && agreements.empty();
   }
 };
 
@@ -317,6 +433,8 @@ struct Snapshot {
   std::vector<HostRow> hosts;
   std::vector<EvaluationRow> evaluations;
   std::vector<ContributionRow> contributions;  // Those of ended jobs may be left out.
+  // Of jobs that are running or paused.
+  std::vector<AgreementRow> agreements;
   // Those with is_kept.
   std::vector<CheckpointRow> checkpoints;
   // Of jobs that are running or paused: gradient workunits with step == JobRow::step, and
@@ -328,6 +446,8 @@ struct Snapshot {
   // Largest id ever used (0: none).
   WorkunitId last_workunit;
   ResultId last_result;
+  // Of the ledger (0: empty).
+  std::uint64_t last_credit = 0;
 };
 
 }  // namespace mh::scheduler

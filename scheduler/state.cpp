@@ -15,14 +15,23 @@ auto& entry(Map& map, Id id) {
   return found->second;
 }
 
-std::set<WorkunitId>& waiting_queue(JobEntry& job, WorkKind kind) {
-  return kind == WorkKind::kGradient ? job.waiting_gradients : job.waiting_evaluations;
+std::set<WorkunitId>& waiting_queue(JobEntry& job, const WorkunitEntry& workunit) {
+  if (workunit.row.kind == WorkKind::kEvaluation) return job.waiting_evaluations;
+  return workunit.reported.empty() ? job.waiting_gradients : job.waiting_checks;
 }
 
 bool is_legal(ResultState from, ResultState to) {
-  if (from == ResultState::kLeased) return to != ResultState::kLeased;
+  if (from == ResultState::kLeased) {
+    return to != ResultState::kLeased && to != ResultState::kAgreed;
+  }
   if (from == ResultState::kExpired) {
-    return to != ResultState::kExpired && to != ResultState::kObsolete;
+    return to != ResultState::kExpired && to != ResultState::kObsolete &&
+           to != ResultState::kAgreed;
+  }
+  if (from == ResultState::kReported) {
+    return to == ResultState::kValid || to == ResultState::kAgreed ||
+           to == ResultState::kRejected || to == ResultState::kReturned ||
+           to == ResultState::kObsolete;
   }
   return false;
 }
@@ -34,6 +43,8 @@ bool is_legal(WorkunitState from, WorkunitState to) {
       return to != WorkunitState::kWaiting;
     case WorkunitState::kLeased:
       return to != WorkunitState::kLeased;
+    case WorkunitState::kComparing:
+      return to != WorkunitState::kComparing;
     case WorkunitState::kDone:
     case WorkunitState::kDropped:
       return false;
@@ -73,7 +84,7 @@ WorkunitEntry& State::add_workunit(JobEntry& owner, WorkunitRow row) {
   added.row = row;
   added.gflop = static_cast<double>(added.sample_count()) * owner.gflop_per_sample(row.kind);
   if (!owner.has_waiting()) owner.pass = std::max(owner.pass, virtual_time);
-  waiting_queue(owner, row.kind).insert(row.id);
+  waiting_queue(owner, added).insert(row.id);
   if (owner.row.state == JobState::kRunning) effects_.is_work_available = true;
   changed(added);
   return added;
@@ -83,7 +94,10 @@ void State::set_state(WorkunitEntry& target, WorkunitState to, TimePoint now) {
   MH_CHECK(is_legal(target.row.state, to));
   JobEntry& owner = job(target.row.job);
   if (target.row.state == WorkunitState::kWaiting) {
-    waiting_queue(owner, target.row.kind).erase(target.row.id);
+    // What it waited for may have changed since: it is in one of these.
+    owner.waiting_gradients.erase(target.row.id);
+    owner.waiting_checks.erase(target.row.id);
+    owner.waiting_evaluations.erase(target.row.id);
   } else {
     clear_alarm(target, owner);
     owner.leased.erase(target.row.id);
@@ -91,7 +105,7 @@ void State::set_state(WorkunitEntry& target, WorkunitState to, TimePoint now) {
   target.row.state = to;
   if (to == WorkunitState::kWaiting) {
     if (!owner.has_waiting()) owner.pass = std::max(owner.pass, virtual_time);
-    waiting_queue(owner, target.row.kind).insert(target.row.id);
+    waiting_queue(owner, target).insert(target.row.id);
     target.waiting_since = now;
     if (owner.row.state == JobState::kRunning) effects_.is_work_available = true;
   } else if (to == WorkunitState::kLeased) {
@@ -135,7 +149,10 @@ ResultEntry& State::add_result(WorkunitEntry& target, HostEntry& to, TimePoint n
   add_copy(target, owner, id);
   target.hosts_tried.insert(to.row.id);
   set_deadline(added, now + added.row.lease_length);
-  if (target.row.state == WorkunitState::kWaiting) set_state(target, WorkunitState::kLeased, now);
+  if (target.row.kind == WorkKind::kGradient && to.row.origin.account != 0) {
+    ++owner.leases_by_account[to.row.origin.account];
+  }
+  if (target.row.state != WorkunitState::kLeased) set_state(target, WorkunitState::kLeased, now);
   set_alarm(target, owner);
   changed(added);
   return added;
@@ -163,6 +180,12 @@ void State::set_state(ResultEntry& target, ResultState to, TimePoint now) {
   WorkunitEntry& owner = workunit(target.row.workunit);
   HostEntry& holder = host(target.row.host);
   const bool was_leased = target.row.state == ResultState::kLeased;
+  if (target.row.state == ResultState::kReported) {
+    std::erase(owner.reported, target.row.id);
+    std::erase_if(owner.distances, [&](const auto& entry) {
+      return entry.first.first == target.row.id || entry.first.second == target.row.id;
+    });
+  }
   target.row.state = to;
   if (was_leased) {
     target.row.ended = now;
@@ -178,7 +201,7 @@ void State::set_state(ResultEntry& target, ResultState to, TimePoint now) {
     MH_CHECK(owner.row.state != WorkunitState::kDone);
     holder.leases.insert(target.row.id);
     add_copy(owner, job(owner.row.job), target.row.id);
-    if (owner.row.state == WorkunitState::kWaiting) set_state(owner, WorkunitState::kLeased, now);
+    if (owner.row.state != WorkunitState::kLeased) set_state(owner, WorkunitState::kLeased, now);
     set_alarm(owner, job(owner.row.job));
   } else if (to == ResultState::kValid) {
     owner.row.canonical = target.row.id;
@@ -192,12 +215,43 @@ void State::set_state(ResultEntry& target, ResultState to, TimePoint now) {
       note_loser(result(other), now);
       set_state(result(other), ResultState::kObsolete, now);
     }
-  } else if (owner.row.state == WorkunitState::kLeased) {
+  } else if (to == ResultState::kReported) {
+    MH_CHECK(owner.row.kind == WorkKind::kGradient && owner.row.state != WorkunitState::kDone);
+    // The caller settles the workunit when it knows what is to be compared.
+    owner.reported.push_back(target.row.id);
+    if (!owner.leases.empty()) set_alarm(owner, job(owner.row.job));
+  } else if (was_leased && owner.row.state == WorkunitState::kLeased) {
     if (owner.leases.empty()) {
-      set_state(owner, WorkunitState::kWaiting, now);
+      settle_idle(owner, now);
     } else {
       set_alarm(owner, job(owner.row.job));
     }
+  }
+}
+
+void State::settle_idle(WorkunitEntry& target, TimePoint now) {
+  if (target.row.state == WorkunitState::kDone || target.row.state == WorkunitState::kDropped) {
+    return;
+  }
+  const bool is_comparing =
+      std::any_of(target.distances.begin(), target.distances.end(),
+                  [](const auto& entry) { return !entry.second.has_value(); });
+  if (is_comparing && target.leases.empty()) {
+    if (target.row.state != WorkunitState::kComparing) {
+      set_state(target, WorkunitState::kComparing, now);
+    }
+    return;
+  }
+  if (!target.leases.empty()) return;
+  JobEntry& owner = job(target.row.job);
+  if (target.row.state != WorkunitState::kWaiting) {
+    set_state(target, WorkunitState::kWaiting, now);
+  } else if (!waiting_queue(owner, target).contains(target.row.id)) {
+    owner.waiting_gradients.erase(target.row.id);
+    owner.waiting_checks.erase(target.row.id);
+    waiting_queue(owner, target).insert(target.row.id);
+    target.waiting_since = now;
+    if (owner.row.state == JobState::kRunning) effects_.is_work_available = true;
   }
 }
 

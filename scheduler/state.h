@@ -10,9 +10,11 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
+#include "scheduler/agreement.h"
 #include "scheduler/blob_references.h"
 #include "scheduler/coordinator.h"
 #include "scheduler/lease_rules.h"
@@ -30,6 +32,8 @@ struct ResultEntry {
   std::optional<TimePoint> expected_end;
   // Until this age of the newest copy nobody else gets one.
   TimePoint backup_due{};
+  // Once reported: norm of the mean gradient; 0: not known (a restart).
+  double mean_norm = 0;
 };
 
 struct WorkunitEntry {
@@ -39,6 +43,10 @@ struct WorkunitEntry {
   std::vector<ResultId> leases;
   // Every result, in order of issue.
   std::vector<ResultId> results;
+  // Those in kReported, in order of report.
+  std::vector<ResultId> reported;
+  // What is known of pairs of them, the lesser id first; no value: the shell compares.
+  std::map<std::pair<ResultId, ResultId>, std::optional<Distance>> distances;
   // Hosts that ever had it; those on which it failed or was rejected, and how often altogether.
   std::set<HostId> hosts_tried;
   std::set<HostId> hosts_failed;
@@ -62,6 +70,8 @@ struct HostEntry {
   TimePoint paused_until{};
   AskBucket asks;
   std::map<Digest, std::uint32_t> holdings;
+  // Jobs in which credit of it is held back.
+  std::set<JobId> jobs_with_held_credit;
   // Ended results whose workunits are forgotten, newest last.
   std::deque<ResultRow> finished;
   JobId last_job;
@@ -95,6 +105,8 @@ struct JobEntry {
   std::vector<WorkunitId> workunits;
   std::uint64_t done_count = 0;
   std::set<WorkunitId> waiting_gradients;
+  // Gradients that wait for a host to check what another reported.
+  std::set<WorkunitId> waiting_checks;
   std::set<WorkunitId> waiting_evaluations;
   std::set<WorkunitId> leased;
   // Leased workunits whose alarm has rung.
@@ -109,6 +121,17 @@ struct JobEntry {
   // Stride scheduling: seconds of hosts' time leased so far / (priority + 1).
   double pass = 0;
   RateMeter rate;
+  // Leases of the step in progress by account, accounts that strangers share left out.
+  std::map<std::uint64_t, std::uint64_t> leases_by_account;
+  // Of the last valid gradients, oldest first: norm of the mean gradient (rule 22).
+  std::deque<double> norms;
+  // By pair of device classes, the lesser first.
+  std::map<std::pair<std::string, std::string>, Agreement> agreements;
+  // Hosts whose credit grew since it was last booked.
+  std::set<HostId> unbooked;
+  // It had ended before the start, and its contributions are in the store: here are at most those
+  // with credit held back.
+  bool are_contributions_stored_only = false;
   // Over all its hosts: what is expected of one that was not measured yet (rule 5).
   TypicalSpeed typical_gradient;
   TypicalSpeed typical_evaluation;
@@ -119,10 +142,6 @@ struct JobEntry {
 
   bool has_ended() const {
     return row.state != JobState::kRunning && row.state != JobState::kPaused;
-  }
-  // It had ended before the start, and its contributions were left out of the snapshot.
-  bool are_contributions_stored_only() const {
-    return has_ended() && contributions.empty() && row.started != TimePoint{};
   }
   bool is_step_complete() const { return !workunits.empty() && done_count == workunits.size(); }
   bool fits(const HostRow& host) const {
@@ -140,7 +159,9 @@ struct JobEntry {
   const SpeedEstimate& typical_speed(WorkKind kind) const {
     return (kind == WorkKind::kGradient ? typical_gradient : typical_evaluation).estimate();
   }
-  bool has_waiting() const { return !waiting_gradients.empty() || !waiting_evaluations.empty(); }
+  bool has_waiting() const {
+    return !waiting_gradients.empty() || !waiting_checks.empty() || !waiting_evaluations.empty();
+  }
 };
 
 class State {
@@ -162,6 +183,8 @@ class State {
   std::set<HostId> asking;
   // Trusted and not detached.
   std::set<HostId> trusted;
+  // Trusted, or with a record; not detached.
+  std::set<HostId> reliable;
   BlobReferences blobs;
   // Pass of the job served last: where a job that had nothing to give starts again.
   double virtual_time = 0;
@@ -169,6 +192,7 @@ class State {
   std::uint64_t last_result = 0;
   std::uint64_t last_job = 0;
   std::uint64_t last_host = 0;
+  std::uint64_t last_credit = 0;
 
   JobEntry& job(JobId id);
   HostEntry& host(HostId id);
@@ -187,7 +211,10 @@ class State {
   // A new result, leased. The workunit becomes leased.
   ResultEntry& add_result(WorkunitEntry& workunit, HostEntry& host, TimePoint now);
   // Leaves or takes up a lease; the workunit follows (waits again when its last copy is gone).
+  // kReported, kAgreed and kRejected of reported results: also keeps the list of reported ones.
   void set_state(ResultEntry& result, ResultState state, TimePoint now);
+  // A workunit without leases: waits for a host, or for the shell to compare what was reported.
+  void settle_idle(WorkunitEntry& workunit, TimePoint now);
   void set_deadline(ResultEntry& result, TimePoint deadline);
   // A live copy more, the newest; or one less.
   void add_copy(WorkunitEntry& workunit, JobEntry& job, ResultId copy);
@@ -206,12 +233,16 @@ class State {
   void changed(const WorkunitEntry& entry) { changed_workunits_[entry.row.id] = entry.row; }
   void changed(const ResultEntry& entry) { changed_results_[entry.row.id] = entry.row; }
   void store(StepRow row) { changes_.steps.push_back(std::move(row)); }
+  void store(CreditRow row) { changes_.credit.push_back(std::move(row)); }
+  void changed(const AgreementRow& row);
   void store(const EvaluationRow& row);
   void store(const CheckpointRow& row);
   // The job moved in a way that watchers want to see.
   void touch(JobEntry& job);
   // Adds to the job's log; touches the job.
   void log(JobEntry& job, TimePoint now, std::string text);
+  // Adds to the host's log.
+  void log(HostEntry& host, HostLogRow entry);
   // Drops a reference to a blob.
   void release(const Digest& blob);
   Effects& effects() { return effects_; }
@@ -234,6 +265,7 @@ class State {
   std::map<ResultId, ResultRow> changed_results_;
   std::map<std::pair<JobId, std::uint64_t>, EvaluationRow> changed_evaluations_;
   std::map<std::pair<JobId, std::uint64_t>, CheckpointRow> changed_checkpoints_;
+  std::map<std::tuple<JobId, std::string, std::string>, AgreementRow> changed_agreements_;
   Changes changes_;
   Effects effects_;
 };

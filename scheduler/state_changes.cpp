@@ -15,6 +15,10 @@ void State::changed(const ContributionEntry& entry) {
   changed_contributions_.insert({entry.row.job, entry.row.host});
 }
 
+void State::changed(const AgreementRow& row) {
+  changed_agreements_[{row.job, row.first_class, row.second_class}] = row;
+}
+
 void State::store(const EvaluationRow& row) { changed_evaluations_[{row.job, row.step}] = row; }
 
 void State::store(const CheckpointRow& row) { changed_checkpoints_[{row.job, row.step}] = row; }
@@ -39,6 +43,14 @@ void State::log(JobEntry& job, TimePoint now, std::string text) {
   touch(job);
 }
 
+void State::log(HostEntry& host, HostLogRow entry) {
+  entry.host = host.row.id;
+  entry.sequence = ++host.row.log_count;
+  entry.standing = host.row.standing;
+  changes_.host_log.push_back(std::move(entry));
+  changed(host);
+}
+
 void State::release(const Digest& blob) {
   if (blobs.remove(blob)) effects_.blobs_unreferenced.push_back(blob);
 }
@@ -55,6 +67,8 @@ Changes State::take_changes() {
   for (const auto& [job_id, host_id] : changed_contributions_) {
     taken.contributions.push_back(contribution(job(job_id), host_id).row);
   }
+  for (auto& [key, row] : changed_agreements_) taken.agreements.push_back(std::move(row));
+  changed_agreements_.clear();
   changed_jobs_.clear();
   changed_hosts_.clear();
   changed_workunits_.clear();

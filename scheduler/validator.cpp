@@ -7,7 +7,9 @@
 
 #include "proto/base/check.h"
 #include "proto/base/probe.h"
+#include "scheduler/checks.h"
 #include "scheduler/job_steps.h"
+#include "scheduler/standing.h"
 
 namespace mh::scheduler {
 namespace {
@@ -20,7 +22,12 @@ ReportVerdict verdict_of(const ResultRow& row) {
   verdict.result = row.id;
   verdict.reason = row.reason;
   switch (row.state) {
+    case ResultState::kReported:
+      verdict.verdict = Verdict::kPending;
+      verdict.reason = "it counts when another host's result agrees";
+      break;
     case ResultState::kValid:
+    case ResultState::kAgreed:
       verdict.verdict = Verdict::kValid;
       verdict.credit = row.credit;
       break;
@@ -69,7 +76,13 @@ void blame(State& state, HostEntry& host, TimePoint now) {
 
 // Rule 13.
 bool is_hopeless(const State& state, const WorkunitEntry& workunit, TimePoint now) {
-  if (workunit.hosts_failed.size() >= state.options.failed_hosts_max) return true;
+  if (workunit.hosts_failed.size() >= state.options.failed_hosts_max) {
+    // Strangers alone do not end a job whose results are checked.
+    const JobEntry& job = state.jobs.at(workunit.row.job);
+    return job.row.validation.mode == ValidationMode::kNone ||
+           std::any_of(workunit.hosts_failed.begin(), workunit.hosts_failed.end(),
+                       [&](HostId id) { return is_reliable(state.hosts.at(id)); });
+  }
   if (workunit.failure_count < state.options.failures_max) return false;
   return std::all_of(state.hosts.begin(), state.hosts.end(), [&](const auto& entry) {
     const HostEntry& host = entry.second;
@@ -87,6 +100,7 @@ ResultRow take_failure(State& state, HostEntry& host, ResultEntry& result, Resul
   JobEntry& job = state.job(result.row.job);
   WorkunitEntry& workunit = state.workunit(result.row.workunit);
   const bool is_rejected = to == ResultState::kRejected;
+  if (is_rejected) note_rejected(host);
   if (reason.size() > kReasonBytesMax) reason.resize(kReasonBytesMax);
   result.row.reason = reason;
   state.set_state(result, to, now);
@@ -148,44 +162,20 @@ void measure(State& state, HostEntry& host, const Measurement& work, TimePoint n
   overall.add(duration, work.gflop);
   host.row.seconds_per_gflop = overall.mean;
   host.row.seconds_per_gflop_deviation = overall.deviation;
+  state.changed(host);
   JobEntry& job = state.job(work.job);
   state.contribution(job, host.row.id).speed(work.kind).add(duration, work.gflop);
   job.typical(work.kind).add(duration, work.gflop);
 }
 
-void take_valid(State& state, HostEntry& host, ResultEntry& result, const Report& report,
-                TimePoint now) {
-  JobEntry& job = state.job(result.row.job);
-  WorkunitEntry& workunit = state.workunit(result.row.workunit);
+// What the report says, into the result's row.
+void record(ResultEntry& result, const WorkunitEntry& workunit, const Report& report) {
   const bool is_gradient = workunit.row.kind == WorkKind::kGradient;
   result.row.update_digest = is_gradient ? report.update_digest : Digest{};
   result.row.update_bytes = is_gradient ? report.update_bytes : 0;
   result.row.loss_sum = report.loss_sum;
   result.row.correct_count = report.correct_count;
   result.row.compute_ms = report.compute_ms;
-  result.row.credit = workunit.gflop;
-  state.set_state(result, ResultState::kValid, now);
-
-  ++host.row.valid_count;
-  host.row.credit += workunit.gflop;
-  host.row.lease_quota = std::min(state.options.quota_max, host.row.lease_quota + 1);
-  host.failures_in_row = 0;
-  host.paused_until = {};
-  host.asks.pay(state.options.asks);
-  state.changed(host);
-  ContributionEntry& contribution = state.contribution(job, host.row.id);
-  ++contribution.row.valid_count;
-  contribution.row.credit += workunit.gflop;
-  contribution.row.upload_bytes += result.row.update_bytes;
-  if (result.row.is_reissue) ++contribution.row.reissued_count;
-  if (is_gradient) {
-    contribution.row.sample_count += workunit.sample_count();
-    job.rate.add(now, workunit.sample_count());
-  } else {
-    ++contribution.row.evaluation_count;
-  }
-  contribution.last_active = now;
-  state.changed(contribution);
 }
 
 class Judge {
@@ -232,7 +222,7 @@ class Judge {
   }
 
   ReportVerdict repeated(const ResultRow& row, const Report& report) {
-    if (row.state != ResultState::kValid) {
+    if (row.state != ResultState::kValid && row.state != ResultState::kReported) {
       state_.effects().updates_unused.push_back(report.update_digest);
     }
     return verdict_of(row);
@@ -264,11 +254,9 @@ class Judge {
     work.gflop += workunit.gflop;
     work.job = result.row.job;
     work.kind = workunit.row.kind;
-    take_valid(state_, host_, result, report, now_);
-    const ReportVerdict verdict = verdict_of(result.row);
-    // May end an evaluation and with it forget the workunit: nothing of it is used after this.
-    workunit_done(state_, state_.job(result.row.job), workunit, result, now_);
-    return verdict;
+    record(result, workunit, report);
+    host_.asks.pay(state_.options.asks);
+    return verdict_of(scheduler::take_success(state_, host_, result, report.update_norm, now_));
   }
 
   State& state_;

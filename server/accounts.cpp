@@ -243,6 +243,11 @@ Result<NewInvitation> Accounts::create_invitation(std::uint64_t account_id,
   return invitation;
 }
 
+bool Accounts::is_shared(std::uint64_t account_id) const {
+  const AccountRow* account = find_account(account_id);
+  return account != nullptr && account->name == kVolunteersName;
+}
+
 std::vector<AccountRow> Accounts::accounts() const {
   std::vector<AccountRow> rows;
   for (const auto& [id, row] : accounts_) rows.push_back(row);

@@ -81,6 +81,9 @@ class Accounts {
   Result<NewInvitation> create_invitation(std::uint64_t account_id, std::uint32_t use_count_max,
                                           std::chrono::seconds lifetime, TimePoint now);
 
+  // Strangers share it: joining with its invitations says nothing about who a host belongs to.
+  bool is_shared(std::uint64_t account_id) const;
+
   std::vector<AccountRow> accounts() const;
   // Hosts that belong to an account.
   std::vector<std::uint64_t> hosts_of(std::uint64_t account_id) const;

@@ -26,6 +26,7 @@
 #include "server/descriptors.h"
 #include "server/handlers.h"
 #include "server/pages.h"
+#include "server/secrets.h"
 #include "server/server_folder.h"
 #include "server/sqlite_store.h"
 
@@ -155,6 +156,8 @@ Status App::Parts::open_core() {
   scheduler::CoordinatorOptions rules;
   rules.checkpoints_kept = options.checkpoints_kept;
   rules.checkpoint_every = options.checkpoint_every;
+  // A fresh one at each start serves as well: no draw is made twice.
+  rules.check_key = std::stoull(random_hex(8), nullptr, 16);
   core = std::make_unique<Core>(parts, std::move(snapshot), std::move(manifests), rules);
   http = std::make_unique<net::HttpServer>(io.get_executor(), pool->get_executor(),
                                            http_limits(options));

@@ -3,11 +3,15 @@
 
 #include <algorithm>
 #include <boost/asio/async_result.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 #include "proto/base/check.h"
+#include "proto/base/log.h"
 #include "proto/net/async.h"
+#include "server/comparison.h"
 
 namespace mh::server {
 namespace {
@@ -102,6 +106,8 @@ QueuedTransition Core::transition_of(Transaction transaction,
   transition.transaction = std::move(transaction);
   for (const scheduler::UpdateAccepted& update : effects.updates_accepted)
     transition.updates.push_back(update.update_digest);
+  transition.updates.insert(transition.updates.end(), effects.updates_reported.begin(),
+                            effects.updates_reported.end());
   for (const scheduler::StepReady& step : effects.steps_ready) {
     transition.aggregating.insert(transition.aggregating.end(), step.update_digests.begin(),
                                   step.update_digests.end());
@@ -152,6 +158,8 @@ void Core::begin_effects(const scheduler::Effects& effects) {
     aggregating_[step.job] = step.update_digests;
     aggregation_.step_ready(step);
   }
+  for (const scheduler::Comparison& comparison : effects.comparisons)
+    asio::co_spawn(parts_.strand, compare(comparison), asio::detached);
   // What a woken call is given is committed after this decision, and it is answered after that.
   if (effects.is_work_available) parked_.wake_first(kWorkKey);
 }
@@ -173,6 +181,26 @@ void Core::job_started(JobId job) {
   const auto view = coordinator_.job(job, now());
   MH_CHECK(view.has_value());
   aggregation_.begin(job, view->row.job_digest, view->row.manifest_digest);
+}
+
+asio::awaitable<void> Core::compare(scheduler::Comparison comparison) {
+  const Result<JobModelPtr> model = co_await job_model(comparison.job);
+  std::optional<scheduler::Distance> distance;
+  if (model) {
+    auto measure = [&blobs = parts_.blobs, model = *model, comparison] {
+      return compare_updates(blobs, *model, comparison);
+    };
+    const Result<scheduler::Distance> measured =
+        co_await net::run_on(parts_.pool, std::move(measure));
+    if (measured) distance = *measured;
+  }
+  if (is_stopping_) co_return;
+  if (!distance) {
+    log_error(
+        "two updates cannot be compared; their workunit is computed anew",
+        {{"job", comparison.job}, {"first", comparison.first}, {"second", comparison.second}});
+  }
+  settle_alone(coordinator_.compared(comparison.first, comparison.second, distance, now()));
 }
 
 void Core::step_done(JobId job, std::uint64_t step, scheduler::StepOutput output) {

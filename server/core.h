@@ -119,7 +119,7 @@ class Core {
     extra.changes = std::move(decision.changes);
     follow_timer(decision.wake_at);
     begin_effects(decision.effects);
-    if (decision.effects.updates_accepted.empty()) {
+    if (decision.effects.updates_accepted.empty() && decision.effects.updates_reported.empty()) {
       co_await commit(std::move(extra));
     } else {
       QueuedTransition transition = transition_of(std::move(extra), decision.effects);
@@ -146,6 +146,8 @@ class Core {
   void follow_timer(std::optional<TimePoint> wake_at);
   void begin_effects(const scheduler::Effects& effects);
   void finish_effects(scheduler::Effects effects);
+  // Measures and tells the coordinator.
+  asio::awaitable<void> compare(scheduler::Comparison comparison);
   void step_done(JobId job, std::uint64_t step, scheduler::StepOutput output);
   void tick();
   void sweep();

@@ -1,6 +1,8 @@
 // HostService: who computes, and who is trusted with evaluations.
 #include "manyhands/v1/admin.pb.h"
 #include "proto/base/log.h"
+#include "proto/net/async.h"
+#include "scheduler/standing.h"
 #include "server/handler.h"
 #include "server/handlers.h"
 
@@ -8,6 +10,8 @@ namespace mh::server {
 namespace {
 
 namespace v1 = manyhands::v1;
+
+constexpr std::uint64_t kLogEntriesMax = 100;
 
 Error no_such_host(std::uint64_t id) {
   return fail(Errc::kNotFound,
@@ -35,6 +39,22 @@ v1::Host to_message(const scheduler::HostView& view) {
   message.set_lost_count(row.lost_count);
   message.set_credit(row.credit);
   message.set_gflops(view.gflops);
+  message.set_credit_held(row.credit_held);
+  message.set_standing(std::string(scheduler::standing_word(row.standing)));
+  message.set_standing_reason(row.standing_reason);
+  message.set_valid_in_row(row.valid_in_row);
+  message.set_checked_count(row.checked_count);
+  message.set_differed_count(row.differed_count);
+  return message;
+}
+
+v1::HostLogEntry to_message(const scheduler::HostLogRow& row) {
+  v1::HostLogEntry message;
+  message.set_time_ms(to_unix_ms(row.time));
+  message.set_standing(std::string(scheduler::standing_word(row.standing)));
+  message.set_job_id(row.job.value());
+  message.set_result_id(row.result.value());
+  message.set_text(row.text);
   return message;
 }
 
@@ -54,8 +74,15 @@ asio::awaitable<Result<v1::GetHostResponse>> get_host(Core& core, net::CallConte
   co_await core.settled();
   const auto view = core.coordinator().host(HostId(request.id()));
   if (!view) co_return no_such_host(request.id());
+  auto read = [&store = core.store(), id = HostId(request.id())] {
+    return store.host_log(id, kLogEntriesMax);
+  };
+  const Result<std::vector<scheduler::HostLogRow>> log =
+      co_await net::run_on(core.pool(), std::move(read));
+  if (!log) co_return log.error();
   v1::GetHostResponse response;
   *response.mutable_host() = to_message(*view);
+  for (const scheduler::HostLogRow& row : *log) *response.add_log() = to_message(row);
   co_return response;
 }
 
@@ -75,12 +102,27 @@ asio::awaitable<Result<v1::SetHostTrustResponse>> set_host_trust(Core& core,
   co_return response;
 }
 
+asio::awaitable<Result<v1::ForgiveHostResponse>> forgive_host(Core& core, net::CallContext context,
+                                                              v1::ForgiveHostRequest request) {
+  MH_CO_TRY(const Caller caller,
+            core.accounts().authenticate(context.bearer_token, Role::kAdmin, core.now()));
+  const HostId id(request.id());
+  if (!core.coordinator().host(id)) co_return no_such_host(request.id());
+  auto decision = core.coordinator().forgive(id, core.now());
+  MH_CO_TRY_VOID(co_await core.settle(std::move(decision)));
+  log_info("host forgiven", {{"host", id}, {"by", caller.account.name}});
+  v1::ForgiveHostResponse response;
+  *response.mutable_host() = to_message(*core.coordinator().host(id));
+  co_return response;
+}
+
 }  // namespace
 
 void add_host_service(net::ServiceTable& table, Core& core) {
   add_call(table, core, "HostService/ListHosts", &list_hosts);
   add_call(table, core, "HostService/GetHost", &get_host);
   add_call(table, core, "HostService/SetHostTrust", &set_host_trust, Needs::kStore);
+  add_call(table, core, "HostService/ForgiveHost", &forgive_host, Needs::kStore);
 }
 
 }  // namespace mh::server

@@ -180,6 +180,32 @@ asio::awaitable<Result<v1::WatchJobResponse>> watch_job(Core& core, net::CallCon
   co_return response;
 }
 
+v1::Agreement agreement_message(const scheduler::AgreementView& view) {
+  v1::Agreement message;
+  message.set_first_class(view.row.first_class);
+  message.set_second_class(view.row.second_class);
+  message.set_pair_count(view.row.pair_count);
+  message.set_equal_count(view.row.equal_count);
+  message.set_histogram(view.row.histogram);
+  message.set_relative_l2_most(view.row.relative_l2_most);
+  message.set_one_minus_cosine_most(view.row.one_minus_cosine_most);
+  message.set_relative_l2_max(view.relative_l2_max);
+  message.set_one_minus_cosine_max(view.one_minus_cosine_max);
+  return message;
+}
+
+asio::awaitable<Result<v1::GetJobToleranceResponse>> get_job_tolerance(
+    Core& core, net::CallContext context, v1::GetJobToleranceRequest request) {
+  MH_CO_TRY_VOID(core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
+  co_await core.settled();
+  const JobId id(request.id());
+  if (!core.coordinator().job(id, core.now())) co_return no_such_job(request.id());
+  v1::GetJobToleranceResponse response;
+  for (const scheduler::AgreementView& view : core.coordinator().agreements(id))
+    *response.add_agreements() = agreement_message(view);
+  co_return response;
+}
+
 asio::awaitable<Result<v1::GetJobSummaryResponse>> get_job_summary(
     Core& core, net::CallContext context, v1::GetJobSummaryRequest request) {
   MH_CO_TRY_VOID(core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now()));
@@ -206,6 +232,8 @@ asio::awaitable<Result<v1::GetJobSummaryResponse>> get_job_summary(
   response.set_samples_doubled(coverage.doubled);
   response.set_samples_missing(coverage.missing);
   response.set_training_seconds(summary->training_seconds);
+  response.set_checked_gflop(summary->job.row.checked_gflop);
+  response.set_differed_gflop(summary->job.row.differed_gflop);
   response.set_wasted_gflop(summary->wasted_gflop);
   response.set_wasted_share(summary->wasted_share);
   response.set_backup_share_max(summary->backup_share_max);
@@ -279,6 +307,7 @@ void add_job_service(net::ServiceTable& table, Core& core) {
   add_call(table, core, "JobService/GetJobMetrics", &get_job_metrics);
   add_call(table, core, "JobService/WatchJob", &watch_job);
   add_call(table, core, "JobService/GetJobSummary", &get_job_summary);
+  add_call(table, core, "JobService/GetJobTolerance", &get_job_tolerance);
   add_call(table, core, "JobService/GetJobLog", &get_job_log);
   add_call(table, core, "JobService/UpdateJob", &update_job, Needs::kStore);
 }

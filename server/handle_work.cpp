@@ -6,6 +6,7 @@
 #include "proto/base/build_info.h"
 #include "proto/base/log.h"
 #include "proto/net/async.h"
+#include "server/address_block.h"
 #include "server/handler.h"
 #include "server/handlers.h"
 #include "server/screening.h"
@@ -50,6 +51,8 @@ asio::awaitable<Result<v1::AttachResponse>> attach(Core& core, net::CallContext 
   std::optional<HostId> host;
   std::uint64_t account_id = 0;
   std::uint64_t invitation_id = 0;
+  scheduler::HostOrigin origin;
+  origin.address_block = address_block(context.peer_address);
   if (known) {
     // The secret proves who it is; the invitation was used the first time.
     MH_CO_TRY_VOID(core.accounts().authenticate_host(request.host_secret()));
@@ -58,9 +61,10 @@ asio::awaitable<Result<v1::AttachResponse>> attach(Core& core, net::CallContext 
     MH_CO_TRY(const InvitationRow invitation,
               core.accounts().check_invitation(context.bearer_token, core.now()));
     account_id = invitation.account_id;
+    if (!core.accounts().is_shared(account_id)) origin.account = account_id;
     invitation_id = invitation.id;
   }
-  auto decision = core.coordinator().attach(host, description, core.now());
+  auto decision = core.coordinator().attach(host, description, origin, core.now());
   if (decision.reply && !host) {
     const HostSecretRow row{decision.reply->value(), account_id, hash, false};
     core.accounts().add_host(row);

@@ -80,6 +80,18 @@ v1::StepMetrics to_message(const scheduler::StepRow& step) {
   return message;
 }
 
+v1::ChecksPlan to_message(const scheduler::ChecksReport& checks) {
+  v1::ChecksPlan message;
+  message.set_mode(std::string(scheduler::mode_word(checks.policy.mode)));
+  message.set_quorum(checks.policy.quorum);
+  message.set_newcomer_result_count(checks.newcomer_result_count);
+  message.set_check_share(checks.policy.check_share_min);
+  message.set_extra_share(checks.extra_share);
+  message.set_sample_result_count(checks.sample_result_count);
+  message.set_results_until_found(checks.results_until_found);
+  return message;
+}
+
 v1::JobPlan to_message(const scheduler::JobReport& report) {
   v1::JobPlan message;
   for (const scheduler::LayerReport& layer : report.layers) {
@@ -104,6 +116,7 @@ v1::JobPlan to_message(const scheduler::JobReport& report) {
     row.set_seconds(estimate.seconds);
     row.set_limited_by(std::string(estimate.limited_by));
   }
+  *message.mutable_checks() = to_message(report.checks);
   return message;
 }
 
@@ -119,6 +132,10 @@ v1::JobProblem to_message(const scheduler::Problem& problem) {
 v1::HostContribution to_message(const scheduler::Contribution& contribution) {
   const scheduler::ContributionRow& row = contribution.row;
   v1::HostContribution message;
+  message.set_agreed_count(row.agreed_count);
+  message.set_differed_count(row.differed_count);
+  message.set_credit_held(row.credit_held);
+  message.set_credit_forfeited(row.credit_forfeited);
   message.set_host_id(row.host.value());
   message.set_host_name(contribution.host_name);
   message.set_trusted(contribution.is_trusted);

@@ -25,6 +25,7 @@ struct Candidate {
 struct Finding {
   scheduler::Screening screening = scheduler::Screening::kPassed;
   std::string reason;
+  double norm = 0;
 };
 
 Finding look_at(const BlobStore& blobs, const Candidate& candidate) {
@@ -39,7 +40,7 @@ Finding look_at(const BlobStore& blobs, const Candidate& candidate) {
   if (!file) return {scheduler::Screening::kMissing, {}};
   const auto stats = update::screen_update(file->bytes(), candidate.expected);
   if (!stats) return {scheduler::Screening::kRefused, stats.error().message};
-  return {};
+  return {scheduler::Screening::kPassed, {}, stats->norm};
 }
 
 }  // namespace
@@ -71,6 +72,7 @@ asio::awaitable<scheduler::ExchangeEvent> screen_reports(Core& core,
     report.screening = finding.screening;
     report.screening_reason = std::move(finding.reason);
     report.update_bytes = candidate.bytes;
+    report.update_norm = finding.norm;
     if (report.screening == scheduler::Screening::kPassed) looked_at.push_back(&report);
   }
   // An equal blob may have been deleted meanwhile. From here to the decision nothing is awaited.

@@ -40,6 +40,12 @@ inline constexpr const char* kTable<scheduler::ContributionRow> = "contributions
 template <>
 inline constexpr const char* kTable<scheduler::JobLogRow> = "job_log";
 template <>
+inline constexpr const char* kTable<scheduler::HostLogRow> = "host_log";
+template <>
+inline constexpr const char* kTable<scheduler::CreditRow> = "credit";
+template <>
+inline constexpr const char* kTable<scheduler::AgreementRow> = "agreements";
+template <>
 inline constexpr const char* kTable<AccountRow> = "accounts";
 template <>
 inline constexpr const char* kTable<TokenRow> = "tokens";
@@ -58,10 +64,17 @@ constexpr scheduler::WorkKind last_of(scheduler::WorkKind) {
   return scheduler::WorkKind::kEvaluation;
 }
 constexpr scheduler::WorkunitState last_of(scheduler::WorkunitState) {
-  return scheduler::WorkunitState::kDropped;
+  return scheduler::WorkunitState::kComparing;
 }
 constexpr scheduler::ResultState last_of(scheduler::ResultState) {
-  return scheduler::ResultState::kObsolete;
+  return scheduler::ResultState::kAgreed;
+}
+constexpr scheduler::Standing last_of(scheduler::Standing) { return scheduler::Standing::kBanned; }
+constexpr scheduler::CreditKind last_of(scheduler::CreditKind) {
+  return scheduler::CreditKind::kForfeited;
+}
+constexpr scheduler::ValidationMode last_of(scheduler::ValidationMode) {
+  return scheduler::ValidationMode::kAll;
 }
 constexpr scheduler::EvaluationState last_of(scheduler::EvaluationState) {
   return scheduler::EvaluationState::kSkipped;
@@ -89,6 +102,12 @@ void each_field(Row& row, Visitor& v) {
   v.once("evaluation_every_steps", row.evaluation_every_steps);
   v.once("evaluation_shard", row.evaluation_shard);
   v.once("evaluation_chunk_samples", row.evaluation_chunk_samples);
+  v.once("validation_mode", row.validation.mode);
+  v.once("quorum", row.validation.quorum);
+  v.once("check_share_min", row.validation.check_share_min);
+  v.once("is_homogeneous", row.validation.is_homogeneous);
+  v.once("relative_l2_max", row.validation.relative_l2_max);
+  v.once("one_minus_cosine_max", row.validation.one_minus_cosine_max);
   v.once("created", row.created);
   v.field("state", row.state);
   v.field("state_reason", row.state_reason);
@@ -104,6 +123,8 @@ void each_field(Row& row, Visitor& v) {
   v.field("version", row.version);
   v.field("log_count", row.log_count);
   v.field("wasted_gflop", row.wasted_gflop);
+  v.field("checked_gflop", row.checked_gflop);
+  v.field("differed_gflop", row.differed_gflop);
 }
 
 template <RowOf<scheduler::HostRow> Row, class Visitor>
@@ -115,6 +136,8 @@ void each_field(Row& row, Visitor& v) {
   v.field("device", row.description.device);
   v.field("device_model", row.description.device_model);
   v.field("threads", row.description.threads);
+  v.once("account", row.origin.account);
+  v.field("address_block", row.origin.address_block);
   v.field("is_trusted", row.is_trusted);
   v.field("is_detached", row.is_detached);
   v.once("attached", row.attached);
@@ -124,6 +147,14 @@ void each_field(Row& row, Visitor& v) {
   v.field("failed_count", row.failed_count);
   v.field("lost_count", row.lost_count);
   v.field("credit", row.credit);
+  v.field("credit_held", row.credit_held);
+  v.field("standing", row.standing);
+  v.field("standing_reason", row.standing_reason);
+  v.field("valid_in_row", row.valid_in_row);
+  v.field("checked_count", row.checked_count);
+  v.field("differed_count", row.differed_count);
+  v.field("recent_checks", row.recent_checks);
+  v.field("log_count", row.log_count);
   v.field("seconds_per_gflop", row.seconds_per_gflop);
   v.field("seconds_per_gflop_deviation", row.seconds_per_gflop_deviation);
   v.field("lease_quota", row.lease_quota);
@@ -208,7 +239,12 @@ void each_field(Row& row, Visitor& v) {
   v.field("sample_count", row.sample_count);
   v.field("upload_bytes", row.upload_bytes);
   v.field("download_bytes", row.download_bytes);
+  v.field("agreed_count", row.agreed_count);
+  v.field("differed_count", row.differed_count);
   v.field("credit", row.credit);
+  v.field("credit_held", row.credit_held);
+  v.field("credit_forfeited", row.credit_forfeited);
+  v.field("credit_booked", row.credit_booked);
 }
 
 template <RowOf<scheduler::JobLogRow> Row, class Visitor>
@@ -218,6 +254,41 @@ void each_field(Row& row, Visitor& v) {
   v.field("time", row.time);
   v.field("step", row.step);
   v.field("text", row.text);
+}
+
+template <RowOf<scheduler::HostLogRow> Row, class Visitor>
+void each_field(Row& row, Visitor& v) {
+  v.key("host", row.host);
+  v.key("sequence", row.sequence);
+  v.field("time", row.time);
+  v.field("standing", row.standing);
+  v.field("job", row.job);
+  v.field("result", row.result);
+  v.field("text", row.text);
+}
+
+template <RowOf<scheduler::CreditRow> Row, class Visitor>
+void each_field(Row& row, Visitor& v) {
+  v.key("sequence", row.sequence);
+  v.field("time", row.time);
+  v.field("job", row.job);
+  v.field("host", row.host);
+  v.field("kind", row.kind);
+  v.field("gflop", row.gflop);
+  v.field("balance", row.balance);
+  v.field("reason", row.reason);
+}
+
+template <RowOf<scheduler::AgreementRow> Row, class Visitor>
+void each_field(Row& row, Visitor& v) {
+  v.key("job", row.job);
+  v.key("first_class", row.first_class);
+  v.key("second_class", row.second_class);
+  v.field("pair_count", row.pair_count);
+  v.field("equal_count", row.equal_count);
+  v.field("histogram", row.histogram);
+  v.field("relative_l2_most", row.relative_l2_most);
+  v.field("one_minus_cosine_most", row.one_minus_cosine_most);
 }
 
 template <RowOf<AccountRow> Row, class Visitor>

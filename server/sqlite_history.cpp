@@ -128,6 +128,17 @@ Result<std::vector<scheduler::JobLogRow>> SqliteStore::log(JobId job, std::uint6
   return entries;
 }
 
+Result<std::vector<scheduler::HostLogRow>> SqliteStore::host_log(HostId host,
+                                                                 std::uint64_t entry_max) {
+  const std::lock_guard lock(reader_mutex_);
+  MH_TRY(Statement statement, reader_.prepare(select_sql<scheduler::HostLogRow>(
+                                  "WHERE host=?1 ORDER BY sequence DESC LIMIT ?2")));
+  statement.bind(1, host.value()).bind(2, std::min<std::uint64_t>(entry_max, INT64_MAX));
+  MH_TRY(std::vector<scheduler::HostLogRow> entries, read_rows<scheduler::HostLogRow>(statement));
+  std::reverse(entries.begin(), entries.end());
+  return entries;
+}
+
 Result<std::string> SqliteStore::yaml(JobId job) {
   const std::lock_guard lock(reader_mutex_);
   MH_TRY(Statement statement, reader_.prepare("SELECT yaml FROM job_sources WHERE job_id=?1"));

@@ -37,7 +37,8 @@ struct RowWriter::Statements {
              Upsert<scheduler::EvaluationRow>, Upsert<scheduler::CheckpointRow>,
              Upsert<scheduler::ContributionRow>, Upsert<scheduler::JobLogRow>, Upsert<AccountRow>,
              Upsert<TokenRow>, Upsert<InvitationRow>, Upsert<HostSecretRow>, Upsert<DatasetRow>,
-             Upsert<JobSourceRow>>
+             Upsert<JobSourceRow>, Upsert<scheduler::HostLogRow>, Upsert<scheduler::CreditRow>,
+             Upsert<scheduler::AgreementRow>>
       upserts;
   Statement remove_checkpoint;
   Statement remove_dataset;
@@ -80,6 +81,9 @@ struct RowWriter::Statements {
     MH_TRY_VOID(write(changes.evaluations));
     MH_TRY_VOID(write_checkpoints(changes.checkpoints));
     MH_TRY_VOID(write(changes.contributions));
+    MH_TRY_VOID(write(changes.host_log));
+    MH_TRY_VOID(write(changes.credit));
+    MH_TRY_VOID(write(changes.agreements));
     return write(changes.log);
   }
 };

@@ -227,7 +227,81 @@ ALTER TABLE jobs ADD COLUMN threads INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE jobs ADD COLUMN wasted_gflop REAL DEFAULT 0;
 )sql";
 
-constexpr std::array kMigrations{kFirstTables, kThreadsAndWaste};
+// Jobs of before go on as they were: unchecked (ValidationMode 1), their credit granted at once and
+// booked with the next step. Hosts of before are new (Standing 1) and of no known network; the
+// account of a host is that of its secret, unless strangers share it ("volunteers").
+constexpr const char* kChecksAndCredit = R"sql(
+ALTER TABLE jobs ADD COLUMN validation_mode INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE jobs ADD COLUMN quorum INTEGER NOT NULL DEFAULT 2;
+ALTER TABLE jobs ADD COLUMN check_share_min REAL DEFAULT 0.05;
+ALTER TABLE jobs ADD COLUMN is_homogeneous INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN relative_l2_max REAL DEFAULT 0.02;
+ALTER TABLE jobs ADD COLUMN one_minus_cosine_max REAL DEFAULT 0.001;
+ALTER TABLE jobs ADD COLUMN checked_gflop REAL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN differed_gflop REAL DEFAULT 0;
+
+ALTER TABLE hosts ADD COLUMN account INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE hosts ADD COLUMN address_block TEXT NOT NULL DEFAULT '';
+ALTER TABLE hosts ADD COLUMN credit_held REAL DEFAULT 0;
+ALTER TABLE hosts ADD COLUMN standing INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE hosts ADD COLUMN standing_reason TEXT NOT NULL DEFAULT '';
+ALTER TABLE hosts ADD COLUMN valid_in_row INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE hosts ADD COLUMN checked_count INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE hosts ADD COLUMN differed_count INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE hosts ADD COLUMN recent_checks INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE hosts ADD COLUMN log_count INTEGER NOT NULL DEFAULT 0;
+UPDATE hosts SET account = coalesce(
+  (SELECT s.account_id FROM host_secrets s JOIN accounts a ON a.id = s.account_id
+     WHERE s.host_id = hosts.id AND a.name <> 'volunteers'), 0);
+
+ALTER TABLE contributions ADD COLUMN agreed_count INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE contributions ADD COLUMN differed_count INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE contributions ADD COLUMN credit_held REAL DEFAULT 0;
+ALTER TABLE contributions ADD COLUMN credit_forfeited REAL DEFAULT 0;
+ALTER TABLE contributions ADD COLUMN credit_booked REAL DEFAULT 0;
+
+CREATE TABLE host_log(
+  host INTEGER NOT NULL REFERENCES hosts,
+  sequence INTEGER NOT NULL,
+  time INTEGER NOT NULL,
+  standing INTEGER NOT NULL,
+  job INTEGER NOT NULL,
+  result INTEGER NOT NULL,
+  text TEXT NOT NULL,
+  PRIMARY KEY(host, sequence)
+) STRICT, WITHOUT ROWID;
+
+-- The ledger: rows are added, never changed. What hosts of before had earned is its first entry.
+CREATE TABLE credit(
+  sequence INTEGER PRIMARY KEY,
+  time INTEGER NOT NULL,
+  job INTEGER NOT NULL REFERENCES jobs,
+  host INTEGER NOT NULL REFERENCES hosts,
+  kind INTEGER NOT NULL,
+  gflop REAL,
+  balance REAL,
+  reason TEXT NOT NULL
+) STRICT;
+CREATE INDEX credit_of_host ON credit(host, job, sequence);
+INSERT INTO credit(time, job, host, kind, gflop, balance, reason)
+  SELECT j.created, c.job, c.host, 1, c.credit, c.credit, 'earned before there was a ledger'
+    FROM contributions c JOIN jobs j ON j.id = c.job WHERE c.credit > 0 ORDER BY c.job, c.host;
+UPDATE contributions SET credit_booked = credit;
+
+CREATE TABLE agreements(
+  job INTEGER NOT NULL REFERENCES jobs,
+  first_class TEXT NOT NULL,
+  second_class TEXT NOT NULL,
+  pair_count INTEGER NOT NULL,
+  equal_count INTEGER NOT NULL,
+  histogram TEXT NOT NULL,
+  relative_l2_most REAL,
+  one_minus_cosine_most REAL,
+  PRIMARY KEY(job, first_class, second_class)
+) STRICT, WITHOUT ROWID;
+)sql";
+
+constexpr std::array kMigrations{kFirstTables, kThreadsAndWaste, kChecksAndCredit};
 
 Error too_new(std::int64_t version, std::int64_t known) {
   return fail(Errc::kFailedPrecondition,

@@ -64,10 +64,14 @@ Result<void> read_scheduler(Database& database, scheduler::Snapshot& snapshot) {
   MH_TRY_VOID(read_all(database, "ORDER BY id", snapshot.jobs));
   MH_TRY_VOID(read_all(database, "ORDER BY id", snapshot.hosts));
   MH_TRY_VOID(read_all(database, "ORDER BY job, step", snapshot.evaluations));
-  // There is one for each host that ever took part in a job.
-  MH_TRY_VOID(read_all(
-      database, "WHERE job IN (SELECT id FROM jobs WHERE state IN (1, 2)) ORDER BY job, host",
-      snapshot.contributions));
+  // There is one for each host that ever took part in a job; of ended jobs only those are needed
+  // that may change.
+  MH_TRY_VOID(read_all(database,
+                       "WHERE job IN (SELECT id FROM jobs WHERE state IN (1, 2)) OR "
+                       "credit_held > 0 ORDER BY job, host",
+                       snapshot.contributions));
+  MH_TRY_VOID(read_all(database, "WHERE job IN (SELECT id FROM jobs WHERE state IN (1, 2))",
+                       snapshot.agreements));
   MH_TRY_VOID(read_all(database, "WHERE is_kept ORDER BY job, step", snapshot.checkpoints));
   MH_TRY_VOID(read_all(database, std::string("WHERE id IN (") + kLivingWorkunits + ") ORDER BY id",
                        snapshot.workunits));
@@ -76,6 +80,9 @@ Result<void> read_scheduler(Database& database, scheduler::Snapshot& snapshot) {
   MH_TRY(const std::uint64_t last_result, largest_id(database, "results"));
   snapshot.last_workunit = WorkunitId(last_workunit);
   snapshot.last_result = ResultId(last_result);
+  MH_TRY(Statement ledger, database.prepare("SELECT coalesce(max(sequence), 0) FROM credit"));
+  MH_TRY(const bool has_entry, ledger.step());
+  if (has_entry) snapshot.last_credit = ledger.natural(0);
   return {};
 }
 

@@ -61,6 +61,8 @@ class SqliteStore final : public Store {
                                                 std::uint64_t point_max) override;
   Result<std::vector<scheduler::EvaluationRow>> evaluations(JobId job) override;
   Result<std::vector<scheduler::JobLogRow>> log(JobId job, std::uint64_t entry_max) override;
+  Result<std::vector<scheduler::HostLogRow>> host_log(HostId host,
+                                                      std::uint64_t entry_max) override;
   Result<std::string> yaml(JobId job) override;
   Result<std::vector<scheduler::ContributionRow>> contributions(JobId job) override;
   Result<SampleCoverage> coverage(JobId job, std::uint64_t positions) override;

@@ -28,15 +28,17 @@ bool is_close(double claimed, double earned) {
 }
 
 // Every valid result stands in the contribution of its host to its job, and nothing else does.
-// WorkKind 1: gradient.
+// WorkKind 1: gradient. ResultState 2: valid, 9: agreed.
 constexpr const char* kContributions = R"sql(
   WITH counted AS (
     SELECT r.job AS job, r.host AS host, count(*) AS valid_count, sum(r.credit) AS credit,
-           sum(CASE w.kind WHEN 1 THEN w.range_end - w.range_begin ELSE 0 END) AS sample_count
+           sum(CASE WHEN w.kind = 1 AND r.state = 2
+                    THEN w.range_end - w.range_begin ELSE 0 END) AS sample_count
       FROM results r JOIN workunits w ON w.id = r.workunit
-      WHERE r.state = 2 GROUP BY r.job, r.host)
+      WHERE r.state IN (2, 9) GROUP BY r.job, r.host)
   SELECT c.job, c.host, c.valid_count, coalesce(k.valid_count, 0), c.sample_count,
-         coalesce(k.sample_count, 0), c.credit, coalesce(k.credit, 0)
+         coalesce(k.sample_count, 0), c.credit + c.credit_held + c.credit_forfeited,
+         coalesce(k.credit, 0)
     FROM contributions c LEFT JOIN counted k ON k.job = c.job AND k.host = c.host
   UNION ALL
   SELECT k.job, k.host, 0, k.valid_count, 0, k.sample_count, 0, k.credit
@@ -93,6 +95,35 @@ Status check_hosts(Database& database, std::vector<std::string>& problems) {
                       std::to_string(statement.integer(2)) + ", " +
                       std::to_string(statement.integer(4)) + " and " +
                       std::to_string(statement.real(6)));
+  }
+}
+
+// The last balance in the ledger is what a contribution says is booked, and no entry's balance is
+// other than the one before and the entry make it. CreditKind 1: granted.
+constexpr const char* kLedger = R"sql(
+  WITH entries AS (
+    SELECT job, host, sequence, balance,
+           coalesce(lag(balance) OVER same, 0) + CASE kind WHEN 1 THEN gflop ELSE 0 END AS expected,
+           row_number() OVER (PARTITION BY job, host ORDER BY sequence DESC) AS from_end
+      FROM credit WINDOW same AS (PARTITION BY job, host ORDER BY sequence))
+  SELECT job, host, 'entry ' || sequence, balance, expected FROM entries
+    WHERE abs(balance - expected) > 1e-6 * (1 + abs(expected))
+  UNION ALL
+  SELECT c.job, c.host, 'the last entry', coalesce(e.balance, 0), c.credit_booked
+    FROM contributions c
+    LEFT JOIN entries e ON e.job = c.job AND e.host = c.host AND e.from_end = 1
+    WHERE abs(coalesce(e.balance, 0) - c.credit_booked) > 1e-6 * (1 + abs(c.credit_booked))
+)sql";
+
+Status check_ledger(Database& database, std::vector<std::string>& problems) {
+  MH_TRY(Statement statement, database.prepare(kLedger));
+  for (;;) {
+    MH_TRY(const bool has_row, statement.step());
+    if (!has_row) return {};
+    add(problems, "ledger of job " + std::to_string(statement.natural(0)) + ", host " +
+                      std::to_string(statement.natural(1)) + ": " + statement.text(2) +
+                      " has balance " + std::to_string(statement.real(3)) + ", expected " +
+                      std::to_string(statement.real(4)));
   }
 }
 
@@ -173,6 +204,7 @@ Result<std::vector<std::string>> miscounts_of(Database& database) {
   std::vector<std::string> problems;
   MH_TRY_VOID(check_contributions(database, problems));
   MH_TRY_VOID(check_hosts(database, problems));
+  MH_TRY_VOID(check_ledger(database, problems));
   MH_TRY_VOID(check_samples(database, problems));
   return problems;
 }

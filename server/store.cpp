@@ -26,6 +26,9 @@ void append_changes(scheduler::Changes& to, scheduler::Changes from) {
   move_rows(to.checkpoints, std::move(from.checkpoints));
   move_rows(to.contributions, std::move(from.contributions));
   move_rows(to.log, std::move(from.log));
+  move_rows(to.host_log, std::move(from.host_log));
+  move_rows(to.credit, std::move(from.credit));
+  move_rows(to.agreements, std::move(from.agreements));
 }
 
 }  // namespace

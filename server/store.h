@@ -71,6 +71,9 @@ class Store {
   // The newest `entry_max` entries, oldest first.
   virtual Result<std::vector<scheduler::JobLogRow>> log(JobId job, std::uint64_t entry_max) = 0;
   virtual Result<std::string> yaml(JobId job) = 0;
+  // The newest `entry_max` entries, oldest first.
+  virtual Result<std::vector<scheduler::HostLogRow>> host_log(HostId host,
+                                                              std::uint64_t entry_max) = 0;
   // By host. Those of ended jobs are not in memory after a restart.
   virtual Result<std::vector<scheduler::ContributionRow>> contributions(JobId job) = 0;
   // Checks positions [0, positions) of the sample stream against the rows of counted workunits.

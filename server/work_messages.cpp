@@ -89,6 +89,8 @@ v1::Verdict to_message(scheduler::Verdict verdict) {
       return v1::VERDICT_UNKNOWN;
     case scheduler::Verdict::kNoted:
       return v1::VERDICT_NOTED;
+    case scheduler::Verdict::kPending:
+      return v1::VERDICT_PENDING;
   }
   return v1::VERDICT_UNSPECIFIED;
 }
@@ -176,6 +178,9 @@ v1::ExchangeResponse to_message(const scheduler::ExchangeReply& reply) {
   for (const ResultId id : reply.revoked) response.add_revoked_result_ids(id.value());
   response.set_backoff_ms(static_cast<std::uint32_t>(reply.backoff.count()));
   response.set_no_work_reason(reply.no_work_reason);
+  response.set_credit(reply.credit);
+  response.set_credit_held(reply.credit_held);
+  response.set_notice(reply.notice);
   return response;
 }
 

@@ -1,4 +1,4 @@
-// `manyhands host list|show|trust|untrust`.
+// `manyhands host list|show|trust|untrust|forgive`.
 #include <algorithm>
 
 #include "client/cli/table.h"
@@ -47,7 +47,7 @@ Result<int> run_list(Context& context) {
                {"NAME"},
                {"DEVICE"},
                {"THREADS", kRight},
-               {"TRUSTED"},
+               {"STANDING"},
                {"LEASES", kRight},
                {"VALID", kRight},
                {"REJECTED", kRight},
@@ -55,18 +55,36 @@ Result<int> run_list(Context& context) {
                {"LOST", kRight},
                {"GFLOP/S", kRight},
                {"CREDIT/GFLOP", kRight},
+               {"HELD", kRight},
                {"LAST SEEN (UTC)"}});
   for (const v1::Host& host : reply.hosts())
     table.add_row({std::to_string(host.id()), host.name(), host.device(),
-                   std::to_string(host.threads()), host.trusted() ? "yes" : "no",
+                   std::to_string(host.threads()), host.trusted() ? "trusted" : host.standing(),
                    std::to_string(host.lease_count()), with_commas(host.valid_count()),
                    with_commas(host.rejected_count()), with_commas(host.failed_count()),
                    with_commas(host.lost_count()), decimal(host.gflops(), 1),
-                   decimal(host.credit(), 1), seen_text(host)});
+                   decimal(host.credit(), 1), decimal(host.credit_held(), 1), seen_text(host)});
   context.out() << (table.is_empty() ? "No hosts; 'manyhands account invite' prints what a "
                                        "volunteer types to join.\n"
                                      : table.text());
   return kExitDone;
+}
+
+std::string standing_text(const v1::Host& host) {
+  std::string text = host.standing();
+  if (!host.standing_reason().empty()) text += ": " + host.standing_reason();
+  return text;
+}
+
+void print_log(Context& context, const v1::GetHostResponse& reply) {
+  if (reply.log().empty()) return;
+  context.out() << "\nChanges of its standing, oldest first:\n";
+  Table table({{"TIME (UTC)"}, {"STANDING"}, {"JOB", kRight}, {"RESULT", kRight}, {"WHY"}});
+  const auto id_text = [](std::uint64_t id) { return id == 0 ? "-" : std::to_string(id); };
+  for (const v1::HostLogEntry& entry : reply.log())
+    table.add_row({time_text(entry.time_ms()), entry.standing(), id_text(entry.job_id()),
+                   id_text(entry.result_id()), entry.text()});
+  context.out() << table.text();
 }
 
 Result<int> run_show(Context& context, const std::string& id_or_name) {
@@ -87,7 +105,8 @@ Result<int> run_show(Context& context, const std::string& id_or_name) {
   line("platform", host.platform() + ", client " + host.client_version());
   line("device", host.device() + " (" + host.device_model() + "), " +
                      std::to_string(host.threads()) + " threads");
-  line("trusted", host.trusted() ? "yes: does evaluations" : "no");
+  line("trusted", host.trusted() ? "yes: does evaluations, nobody checks it" : "no");
+  line("standing", standing_text(host));
   line("attached", time_text(host.attached_ms()) + " UTC");
   line("last seen", seen_text(host));
   line("leases", std::to_string(host.lease_count()));
@@ -95,7 +114,13 @@ Result<int> run_show(Context& context, const std::string& id_or_name) {
                       with_commas(host.rejected_count()) + " rejected, " +
                       with_commas(host.failed_count()) + " failed, " +
                       with_commas(host.lost_count()) + " lost");
-  line("credit", decimal(host.credit(), 1) + " GFLOP, " + decimal(host.gflops(), 1) + " GFLOP/s");
+  line("checks", with_commas(host.checked_count()) + " results compared with other hosts', " +
+                     with_commas(host.differed_count()) + " wrong; " +
+                     with_commas(host.valid_in_row()) + " valid in a row");
+  line("credit", decimal(host.credit(), 1) + " GFLOP granted, " + decimal(host.credit_held(), 1) +
+                     " held back until a check passes");
+  line("speed", decimal(host.gflops(), 1) + " GFLOP/s");
+  print_log(context, reply);
   return kExitDone;
 }
 
@@ -112,6 +137,20 @@ Result<int> set_trust(Context& context, const std::string& id_or_name, bool is_t
     context.out() << "Host " << reply.host().id() << " '" << printable(reply.host().name())
                   << (is_trusted ? "' is trusted: it does evaluations.\n"
                                  : "' is no longer trusted.\n");
+  return kExitDone;
+}
+
+Result<int> run_forgive(Context& context, const std::string& id_or_name) {
+  v1::ForgiveHostRequest request;
+  MH_TRY(const auto id, find_host(context, id_or_name));
+  request.set_id(id);
+  MH_TRY(const auto reply,
+         context.call<v1::ForgiveHostResponse>("HostService/ForgiveHost", request));
+  if (context.wants_json())
+    context.print_json(reply);
+  else
+    context.out() << "Host " << reply.host().id() << " '" << printable(reply.host().name())
+                  << "' is forgiven: it is new again, and all its results are checked.\n";
   return kExitDone;
 }
 
@@ -139,7 +178,9 @@ std::vector<Verb> host_verbs() {
           {"host", "trust", "Trust a host: it does the evaluations", "manyhands host trust 1",
            with_host(run_trust)},
           {"host", "untrust", "Trust a host no longer", "manyhands host untrust 1",
-           with_host(run_untrust)}};
+           with_host(run_untrust)},
+          {"host", "forgive", "Clear what counts against a host: it gets work again",
+           "manyhands host forgive 3", with_host(run_forgive)}};
 }
 
 }  // namespace mh::cli

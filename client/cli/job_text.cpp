@@ -115,6 +115,24 @@ std::string job_text(const v1::Job& job, const v1::JobPlan& plan) {
   return text + "\n" + plan_text(plan);
 }
 
+std::string checks_text(const v1::ChecksPlan& checks) {
+  if (checks.mode() == "none") return "none: the first result that passes the screens counts";
+  std::string text = checks.mode() + ", quorum " + std::to_string(checks.quorum()) + ": ";
+  if (checks.mode() == "all") {
+    text += "each result is confirmed by another host's";
+  } else {
+    text += "a new host's first " + with_commas(checks.newcomer_result_count()) +
+            " results, then at least " + decimal(checks.check_share() * 100, 1) + " %";
+  }
+  text += "; " + decimal(checks.extra_share() * 100, 1) + " % more computing for a host of " +
+          with_commas(checks.sample_result_count()) + " results";
+  if (checks.results_until_found() > 1) {
+    text += "; a cheat is found after " + decimal(checks.results_until_found(), 0) +
+            " results on average, whose credit is held back until then";
+  }
+  return text;
+}
+
 std::string plan_text(const v1::JobPlan& plan) {
   Table layers({{"LAYER"}, {"KIND"}, {"OUTPUT"}, {"PARAMETERS", kRight}, {"FORWARD", kRight}});
   for (const v1::LayerRow& layer : plan.layers())
@@ -133,12 +151,40 @@ std::string plan_text(const v1::JobPlan& plan) {
                                       static_cast<double>(plan.samples_per_step()) *
                                       static_cast<double>(plan.step_count())) +
                            " in all");
+  text += line("checks", checks_text(plan.checks()));
   if (plan.estimates().empty()) return text;
   Table estimates({{"VOLUNTEERS", kRight}, {"ABOUT", kRight}, {"LIMITED BY"}});
   for (const v1::TimeEstimate& estimate : plan.estimates())
     estimates.add_row({with_commas(estimate.volunteer_count()), duration_text(estimate.seconds()),
                        estimate.limited_by()});
   return text + "\n" + estimates.text();
+}
+
+std::string tolerance_text(const v1::GetJobToleranceResponse& reply) {
+  if (reply.agreements().empty()) {
+    return "No pair of reliable hosts has been compared yet. Until 20 pairs of two device classes "
+           "have, the limits of the job file hold; CPUs of one class must agree to the bit.\n";
+  }
+  Table table({{"DEVICE CLASS"},
+               {"DEVICE CLASS"},
+               {"PAIRS", kRight},
+               {"BIT-EQUAL", kRight},
+               {"REL L2 MOST", kRight},
+               {"1-COS MOST", kRight},
+               {"REL L2 ALLOWED", kRight}});
+  std::string histograms;
+  for (const v1::Agreement& one : reply.agreements()) {
+    table.add_row({one.first_class(), one.second_class(), with_commas(one.pair_count()),
+                   with_commas(one.equal_count()), scientific(one.relative_l2_most()),
+                   scientific(one.one_minus_cosine_most()),
+                   one.relative_l2_max() > 0 ? scientific(one.relative_l2_max()) : "bits"});
+    if (!one.histogram().empty()) {
+      histograms +=
+          printable(one.first_class() + " and " + one.second_class()) +
+          ", pairs by 4 log10 of their relative L2 distance: " + printable(one.histogram()) + "\n";
+    }
+  }
+  return table.text() + (histograms.empty() ? "" : "\n" + histograms);
 }
 
 std::string summary_text(const v1::GetJobSummaryResponse& summary) {
@@ -150,19 +196,24 @@ std::string summary_text(const v1::GetJobSummaryResponse& summary) {
                {"FAILED", kRight},
                {"LOST", kRight},
                {"RE-ISSUED", kRight},
+               {"CHECKS", kRight},
+               {"WRONG", kRight},
                {"EVALUATIONS", kRight},
                {"SAMPLES", kRight},
                {"UP", kRight},
                {"DOWN", kRight},
-               {"CREDIT/GFLOP", kRight}});
+               {"CREDIT/GFLOP", kRight},
+               {"HELD", kRight}});
   for (const v1::HostContribution& host : summary.hosts())
-    table.add_row(
-        {std::to_string(host.host_id()), host.host_name(), host.trusted() ? "yes" : "no",
-         with_commas(host.valid_count()), with_commas(host.rejected_count()),
-         with_commas(host.failed_count()), with_commas(host.lost_count()),
-         with_commas(host.reissued_count()), with_commas(host.evaluation_count()),
-         with_commas(host.sample_count()), bytes_text(static_cast<double>(host.upload_bytes())),
-         bytes_text(static_cast<double>(host.download_bytes())), decimal(host.credit(), 1)});
+    table.add_row({std::to_string(host.host_id()), host.host_name(), host.trusted() ? "yes" : "no",
+                   with_commas(host.valid_count()), with_commas(host.rejected_count()),
+                   with_commas(host.failed_count()), with_commas(host.lost_count()),
+                   with_commas(host.reissued_count()), with_commas(host.agreed_count()),
+                   with_commas(host.differed_count()), with_commas(host.evaluation_count()),
+                   with_commas(host.sample_count()),
+                   bytes_text(static_cast<double>(host.upload_bytes())),
+                   bytes_text(static_cast<double>(host.download_bytes())),
+                   decimal(host.credit(), 1), decimal(host.credit_held(), 1)});
   const v1::Job& job = summary.job();
   std::string text = "Job " + std::to_string(job.id()) + " '" + printable(job.name()) +
                      "': " + state_text(job.state()) + ", step " +
@@ -182,6 +233,8 @@ std::string summary_text(const v1::GetJobSummaryResponse& summary) {
           " GFLOP, " + decimal(summary.wasted_share() * 100, 1) +
           " % of all work (backups may waste " + decimal(summary.backup_share_max() * 100, 0) +
           " % of what is validated).\n";
+  text += "Computed to check others: " + decimal(summary.checked_gflop(), 1) +
+          " GFLOP; found wrong by checks: " + decimal(summary.differed_gflop(), 1) + " GFLOP.\n";
   return text;
 }
 

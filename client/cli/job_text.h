@@ -17,6 +17,8 @@ std::string job_table(const manyhands::v1::ListJobsResponse& jobs);
 std::string job_text(const manyhands::v1::Job& job, const manyhands::v1::JobPlan& plan);
 /// Layer table, sizes and time estimates: what `job check` prints.
 std::string plan_text(const manyhands::v1::JobPlan& plan);
+/// How far apart honest results are: what `job tolerance` prints.
+std::string tolerance_text(const manyhands::v1::GetJobToleranceResponse& reply);
 /// Who did what, and the proof that each sample was counted once: what `job summary` prints.
 std::string summary_text(const manyhands::v1::GetJobSummaryResponse& summary);
 /// One line of `job watch`.

@@ -1,5 +1,5 @@
-// `manyhands job check|submit|list|show|metrics|log|summary|pause|resume|cancel|set`; watch and
-// wait are in job_watch.cpp.
+// `manyhands job check|submit|list|show|metrics|log|summary|tolerance|pause|resume|cancel|set`;
+// watch and wait are in job_watch.cpp.
 #include <algorithm>
 
 #include "client/cli/job_text.h"
@@ -195,6 +195,19 @@ Result<int> run_summary(Context& context, const std::string& id_or_name) {
   return reply.samples_doubled() == 0 && reply.samples_missing() == 0 ? kExitDone : kExitFailed;
 }
 
+Result<int> run_tolerance(Context& context, const std::string& id_or_name) {
+  v1::GetJobToleranceRequest request;
+  MH_TRY(const auto id, find_job(context, id_or_name));
+  request.set_id(id);
+  MH_TRY(const auto reply,
+         context.call<v1::GetJobToleranceResponse>("JobService/GetJobTolerance", request));
+  if (context.wants_json())
+    context.print_json(reply);
+  else
+    context.out() << tolerance_text(reply);
+  return kExitDone;
+}
+
 Result<int> update(Context& context, const std::string& id_or_name, v1::JobAction action,
                    std::uint64_t priority) {
   v1::UpdateJobRequest request;
@@ -299,6 +312,8 @@ std::vector<Verb> job_verbs() {
        "manyhands job log 1 --count 20", define_log},
       {"job", "summary", "Who did what, and the proof that each sample was counted once",
        "manyhands job summary 1", with_job(run_summary)},
+      {"job", "tolerance", "How far apart honest results are, and how far they may be",
+       "manyhands job tolerance 1", with_job(run_tolerance)},
       {"job", "pause", "Give out no more of a job", "manyhands job pause 1",
        with_action(v1::JOB_ACTION_PAUSE)},
       {"job", "resume", "Go on with a paused job", "manyhands job resume 1",

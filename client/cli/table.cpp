@@ -65,6 +65,13 @@ std::string with_commas(std::uint64_t number) {
   return text;
 }
 
+std::string scientific(double number) {
+  if (number == 0) return "0";
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1e", number);
+  return text;
+}
+
 std::string decimal(double number, int digits) {
   char text[64];
   std::snprintf(text, sizeof text, "%.*f", digits, number);

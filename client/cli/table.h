@@ -42,6 +42,8 @@ std::string duration_text(double seconds);
 std::string time_text(std::int64_t unix_ms);
 // Fixed number of decimals.
 std::string decimal(double number, int digits);
+// Three digits: "3.2e-07"; "0" for zero.
+std::string scientific(double number);
 // {1, 28, 28} → "1×28×28"; empty: "scalar".
 template <class Shape>
 std::string shape_text(const Shape& shape) {

@@ -52,6 +52,10 @@ Actions HostCore::exchange_done(TimePoint now, Channel channel, const ExchangeRe
   ExchangeState& exchange = channel == Channel::kPoll ? poll_ : report_;
   server_answered();
   for (const Verdict& verdict : reply.verdicts) judge(verdict);
+  credit_ = reply.credit;
+  credit_held_ = reply.credit_held;
+  if (reply.notice != notice_ && !reply.notice.empty()) log(Severity::kWarning, reply.notice);
+  notice_ = reply.notice;
   end_exchange(now, exchange);
   for (const ResultId result : reply.revoked) revoke(result);
   for (const Assignment& assignment : reply.assignments) take(assignment);

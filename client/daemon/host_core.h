@@ -95,7 +95,13 @@ struct HostStatus {
   std::uint64_t valid_count = 0;
   std::uint64_t rejected_count = 0;
   std::uint64_t failed_count = 0;
+  /// Taken, and waiting for a check by another host when they were reported.
+  std::uint64_t pending_count = 0;
+  /// Of this host over all its time, GFLOP: granted, and held back until a check passes.
   double credit = 0;
+  double credit_held = 0;
+  /// What the server says of its results; usually empty.
+  std::string notice;
   /// Finished results that the server has not judged yet, and the bytes of their updates.
   std::uint64_t undelivered_count = 0;
   std::uint64_t undelivered_bytes = 0;
@@ -291,7 +297,10 @@ class HostCore {
   std::uint64_t valid_count_ = 0;
   std::uint64_t rejected_count_ = 0;
   std::uint64_t failed_count_ = 0;
+  std::uint64_t pending_count_ = 0;
   double credit_ = 0;
+  double credit_held_ = 0;
+  std::string notice_;
 };
 
 }  // namespace mh::client

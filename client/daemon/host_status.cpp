@@ -30,7 +30,10 @@ HostStatus HostCore::status() const {
   status.valid_count = valid_count_;
   status.rejected_count = rejected_count_;
   status.failed_count = failed_count_;
+  status.pending_count = pending_count_;
   status.credit = credit_;
+  status.credit_held = credit_held_;
+  status.notice = notice_;
   status.undelivered_count = undelivered_count();
   status.undelivered_bytes = undelivered_bytes();
   return status;

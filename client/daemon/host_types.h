@@ -57,7 +57,8 @@ struct Report {
   TimePoint finished{};
 };
 
-enum class VerdictKind { kValid, kRejected, kTooLate, kUnknown, kNoted };
+/// kPending: taken; it counts when another host's result agrees.
+enum class VerdictKind { kValid, kRejected, kTooLate, kUnknown, kNoted, kPending };
 
 struct Verdict {
   ResultId result;
@@ -98,6 +99,11 @@ struct ExchangeReply {
   std::vector<ResultId> revoked;
   std::chrono::milliseconds backoff{0};
   std::string no_work_reason;
+  /// Of this host at the server, GFLOP: granted, and held back until a check passes.
+  double credit = 0;
+  double credit_held = 0;
+  /// What the owner should know of its results; usually empty.
+  std::string notice;
 };
 
 /// What the trainer says of a result it computed.

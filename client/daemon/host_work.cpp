@@ -294,7 +294,6 @@ void HostCore::judge(const Verdict& verdict) {
   switch (verdict.kind) {
     case VerdictKind::kValid:
       ++valid_count_;
-      credit_ += verdict.credit;
       break;
     case VerdictKind::kRejected:
       ++rejected_count_;
@@ -308,6 +307,9 @@ void HostCore::judge(const Verdict& verdict) {
       if (was_success)
         log(Severity::kWarning, name + " is not known to the server" +
                                     (verdict.reason.empty() ? "" : ": " + verdict.reason));
+      break;
+    case VerdictKind::kPending:
+      ++pending_count_;
       break;
     case VerdictKind::kNoted:
       break;

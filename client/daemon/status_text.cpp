@@ -29,6 +29,14 @@ std::string line(std::string_view label, const std::string& value) {
   return text + value + "\n";
 }
 
+std::string gflop_text(const Json& status, const char* key) {
+  const auto found = status.find(key);
+  char text[64];
+  std::snprintf(text, sizeof text, "%.1f",
+                found != status.end() && found->is_number() ? found->get<double>() : 0.0);
+  return text;
+}
+
 }  // namespace
 
 Json status_json(const HostStatus& status) {
@@ -52,7 +60,10 @@ Json status_json(const HostStatus& status) {
           {"valid_count", status.valid_count},
           {"rejected_count", status.rejected_count},
           {"failed_count", status.failed_count},
+          {"pending_count", status.pending_count},
           {"credit_gflop", status.credit},
+          {"credit_held_gflop", status.credit_held},
+          {"notice", status.notice},
           {"undelivered_count", status.undelivered_count},
           {"undelivered_bytes", status.undelivered_bytes},
           {"work", std::move(work)}};
@@ -72,14 +83,15 @@ std::string status_text(const Json& status) {
       device += "; " + note;
   }
   text += line("device", device);
-  char credit[64];
-  const auto found = status.find("credit_gflop");
-  std::snprintf(credit, sizeof credit, "%.1f",
-                found != status.end() && found->is_number() ? found->get<double>() : 0.0);
   text += line("results", text_of(status, "valid_count") + " valid, " +
+                              text_of(status, "pending_count") + " to be checked, " +
                               text_of(status, "rejected_count") + " rejected, " +
-                              text_of(status, "failed_count") + " failed since the start; credit " +
-                              credit + " GFLOP");
+                              text_of(status, "failed_count") + " failed since the start");
+  text +=
+      line("credit", gflop_text(status, "credit_gflop") + " GFLOP, " +
+                         gflop_text(status, "credit_held_gflop") + " more once a check has passed");
+  if (const std::string notice = text_of(status, "notice"); !notice.empty())
+    text += line("notice", notice);
   if (const std::uint64_t count = number_of(status, "undelivered_count"); count > 0)
     text += line("waiting", std::to_string(count) + " finished results (" +
                                 format_byte_size(number_of(status, "undelivered_bytes")) +

@@ -44,6 +44,8 @@ VerdictKind verdict_of(v1::Verdict verdict) {
       return VerdictKind::kTooLate;
     case v1::VERDICT_NOTED:
       return VerdictKind::kNoted;
+    case v1::VERDICT_PENDING:
+      return VerdictKind::kPending;
     default:
       return VerdictKind::kUnknown;
   }
@@ -132,6 +134,9 @@ ExchangeReply from_message(const v1::ExchangeResponse& response) {
     reply.revoked.emplace_back(revoked);
   reply.backoff = milliseconds(std::min(response.backoff_ms(), kBackoffMsMax));
   reply.no_work_reason = clean(response.no_work_reason());
+  reply.credit = response.credit();
+  reply.credit_held = response.credit_held();
+  reply.notice = clean(response.notice());
   return reply;
 }
 

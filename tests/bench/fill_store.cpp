@@ -149,7 +149,7 @@ class Filler {
     for (std::uint64_t i = 1; i <= options_.hosts; ++i) {
       scheduler::HostDescription description{
           "fill-" + std::to_string(i), "linux", "0.1.0", "cpu", "made", 4};
-      const auto id = take(coordinator_.attach({}, description, now_));
+      const auto id = take(coordinator_.attach({}, description, {}, now_));
       pending_.host_secrets.push_back({id->value(), account_, secret_hash(host_secret(i)), false});
       hosts_.push_back(*id);
       if (i % kHostsPerTransaction == 0) flush();

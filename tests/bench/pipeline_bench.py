@@ -29,6 +29,7 @@ model: {{preset: cnn}}
 loss: cross_entropy
 training: {{steps: {steps}, batch: {batch}, shard: {shard}, micro_batch: 64}}
 optimizer: {{kind: sgd, learning_rate: 0.05, momentum: 0.9}}
+validation: {{mode: none}}
 """
 # Two samples a step: what is left of a step is the system.
 LIGHT_JOB = """
@@ -38,6 +39,7 @@ model: {{layers: [flatten, {{linear: {{out: {hidden}}}}}, relu, {{linear: {{}}}}
 loss: cross_entropy
 training: {{steps: {steps}, batch: 2, shard: 1, micro_batch: 1}}
 optimizer: {{kind: sgd, learning_rate: 0.001, momentum: 0.9}}
+validation: {{mode: none}}
 """
 
 

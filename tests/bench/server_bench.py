@@ -55,6 +55,7 @@ model: {{layers: {layers}}}
 loss: cross_entropy
 training: {{steps: {steps}, batch: {batch}, shard: 1}}
 optimizer: {{kind: sgd, learning_rate: 0.01}}
+validation: {{mode: none}}
 """
 TINY_LAYERS = "[{linear: {out: 2}}]"
 SMALL_LAYERS = "[{linear: {out: 280}}, relu, {linear: {out: 280}}, relu, {linear: {out: 2}}]"

@@ -15,6 +15,7 @@ import harness
 
 # Numbers of scheduler/rows.h.
 RESULT_VALID = 2
+RESULT_AGREED = 9
 WORKUNIT_DONE = 3
 KIND_GRADIENT = 1
 VERDICT = re.compile(r"debug verdict result=(\d+) is_valid=(\d) credit=(\S+)")
@@ -95,14 +96,14 @@ class Checks:
 
     def check_credit(self, database):
         earned = {}
-        for host, job, credit in database.execute("SELECT host, job, credit FROM results WHERE state=?",
-                                                  (RESULT_VALID,)):
+        for host, job, credit in database.execute("SELECT host, job, credit FROM results WHERE state IN (?, ?)",
+                                                  (RESULT_VALID, RESULT_AGREED)):
             earned.setdefault((host, job), []).append(credit)
-        for host, credit, count in database.execute("SELECT id, credit, valid_count FROM hosts"):
+        for host, credit, count in database.execute("SELECT id, credit + credit_held, valid_count FROM hosts"):
             mine = [value for key, values in earned.items() if key[0] == host for value in values]
             self.expect(same(credit, math.fsum(mine)) and count == len(mine),
                         f"host {host} has credit {credit} for {count} results; {len(mine)} are worth {math.fsum(mine)}")
-        for host, job, credit, count in database.execute("SELECT host, job, credit, valid_count FROM contributions"):
+        for host, job, credit, count in database.execute("SELECT host, job, credit + credit_held, valid_count FROM contributions"):
             mine = earned.get((host, job), [])
             self.expect(same(credit, math.fsum(mine)) and count == len(mine),
                         f"host {host}, job {job}: credit {credit} for {count} results, {len(mine)} are kept")
@@ -123,7 +124,7 @@ class Checks:
                     continue
                 seen.add(int(number))
                 row = kept.get(int(number))
-                self.expect(row == (RESULT_VALID, float(credit)),
+                self.expect(row in ((RESULT_VALID, float(credit)), (RESULT_AGREED, float(credit))),
                             f"result {number} was acknowledged as valid with credit {credit}, kept is {row}")
         self.expect(seen, "no client has logged a verdict")
         self.figures["acknowledged"] = len(seen)

@@ -26,6 +26,7 @@ model: {layers: [flatten, {linear: {out: 1500}}, relu, {linear: {out: 1500}}, re
 loss: cross_entropy
 training: {steps: STEPS, batch: 512, shard: 512, micro_batch: 16}
 optimizer: {kind: sgd, learning_rate: 0.01}
+validation: {mode: none}
 """
 
 

@@ -25,6 +25,9 @@ bool is_legal(WorkunitState from, WorkunitState to) {
 
 bool is_legal(ResultState from, ResultState to) {
   if (from == to || from == ResultState::kLeased) return true;
+  if (from == ResultState::kReported) {
+    return to != ResultState::kLeased && to != ResultState::kExpired && to != ResultState::kFailed;
+  }
   return from == ResultState::kExpired && to != ResultState::kObsolete;
 }
 
@@ -189,23 +192,28 @@ void Account::check_durable(const Rows& durable) const {
     const scheduler::ResultRow* row = durable.result(result);
     const bool counts = row != nullptr && row->state == ResultState::kValid && row->host == host &&
                         durable.workunits.at(row->workunit).canonical == result;
-    if (!counts) {
+    const bool agrees = row != nullptr && row->state == ResultState::kAgreed && row->host == host &&
+                        durable.workunits.at(row->workunit).state == WorkunitState::kDone;
+    if (!counts && !agrees) {
       throw Violation("acknowledged",
                       "result " + to_string(result) + " was told to be valid and does not count");
     }
   }
   std::map<HostId, double> credit;
   for (const auto& [id, row] : durable.results) {
-    if (row.state != ResultState::kValid) continue;
+    if (row.state != ResultState::kValid && row.state != ResultState::kAgreed) continue;
     const scheduler::WorkunitRow& workunit = durable.workunits.at(row.workunit);
     const scheduler::JobRow& job = durable.jobs.at(row.job);
     const double flops =
         workunit.kind == WorkKind::kGradient ? job.training_flops : job.evaluation_flops;
     credit[row.host] += static_cast<double>(workunit.end - workunit.begin) * flops / 1e9;
   }
+  std::map<HostId, double> forfeited;
+  for (const auto& [key, row] : durable.contributions) forfeited[row.host] += row.credit_forfeited;
   for (const auto& [id, row] : durable.hosts) {
     const double earned = credit[id];
-    if (std::abs(row.credit - earned) > 1e-9 * std::max(1.0, earned)) {
+    if (std::abs(row.credit + row.credit_held + forfeited[id] - earned) >
+        1e-9 * std::max(1.0, earned)) {
       throw Violation("credit", "host " + to_string(id) + " has credit " +
                                     std::to_string(row.credit) + ", its valid results make " +
                                     std::to_string(earned));

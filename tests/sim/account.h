@@ -14,7 +14,9 @@
 //   quota            hosts hold no more than their quota, which follows the outcomes of their work
 //   copies           copies of a workunit are bounded; none twice on one host
 //   trust            evaluations go to trusted hosts
-//   credit           credit is the sum of validated work, for hosts and for jobs
+//   credit           credit, what is held back of it and what was forfeited are the sum of
+//                    validated work, for hosts and for jobs
+//   checked          where all results are checked, no wrong one enters a step
 //   effects          updates and steps are announced once, when they are there
 //   blobs            nothing that is needed is unreferenced
 //   job-end          jobs end for a reason
@@ -101,6 +103,8 @@ class Account {
     scheduler::Verdict verdict = scheduler::Verdict::kUnknown;
     // The coordinator may have forgotten the result: it is of a step that is past.
     bool may_be_past = false;
+    // It may be checked first, and found wrong.
+    bool may_wait = false;
     // An earlier report of the call may have ended the job.
     bool may_be_late = false;
   };

@@ -21,7 +21,10 @@ std::string name_of(HostId id) { return "host " + to_string(id); }
 // What the rows of an ended or decided result say to a report of it.
 Verdict verdict_of(ResultState state) {
   switch (state) {
+    case ResultState::kReported:
+      return Verdict::kPending;
     case ResultState::kValid:
+    case ResultState::kAgreed:
       return Verdict::kValid;
     case ResultState::kRejected:
       return Verdict::kRejected;
@@ -65,9 +68,12 @@ void Account::restart(const Rows& durable, TimePoint now) {
   steps_announced_.clear();
   for (const auto& [id, row] : rows_.hosts) {
     hosts_[id].quota = row.lease_quota;
-    hosts_[id].credit = row.credit;
+    hosts_[id].credit = row.credit + row.credit_held;
   }
-  for (const auto& [key, row] : rows_.contributions) credit_[key] = row.credit;
+  for (const auto& [key, row] : rows_.contributions) {
+    credit_[key] = row.credit + row.credit_held + row.credit_forfeited;
+    hosts_[row.host].credit += row.credit_forfeited;
+  }
   for (const auto& [id, row] : rows_.results) {
     const scheduler::JobRow& job = rows_.jobs.at(row.job);
     const scheduler::WorkunitRow& workunit = rows_.workunits.at(row.workunit);
@@ -149,7 +155,17 @@ Account::Expectation Account::predict(const scheduler::Report& report,
     return expected;
   }
   const ResultState to = outcome_of(report, workunit);
+  const bool is_checked =
+      rows_.job(row->job)->validation.mode != scheduler::ValidationMode::kNone &&
+      to == ResultState::kValid && workunit.kind == WorkKind::kGradient;
   expected.verdict = verdict_of(to);
+  expected.may_wait = is_checked;
+  if (is_checked) {
+    // Whether it counts, waits or differs is the coordinator's draw; what follows hangs on it.
+    shaken.insert(row->job);
+    ahead[row->id] = ResultState::kReported;
+    return expected;
+  }
   ahead[row->id] = to;
   if (to == ResultState::kValid) done.insert(workunit.id);
   // A failure may end the job, and so may the end of the last evaluation.
@@ -206,7 +222,7 @@ void Account::follow_result(const scheduler::ResultRow& row, TimePoint now) {
   if (is_failure) {
     host.paused_until = now + failure_pause(options_, ++host.failures_in_row);
   }
-  if (row.state != ResultState::kValid) return;
+  if (row.state != ResultState::kValid && row.state != ResultState::kAgreed) return;
   host.quota = std::min(options_.quota_max, host.quota + 1);
   host.failures_in_row = 0;
   host.paused_until = {};
@@ -221,7 +237,9 @@ void Account::follow_result(const scheduler::ResultRow& row, TimePoint now) {
   }
   host.credit += earned;
   credit_[{row.job, row.host}] += earned;
-  if (workunit.kind == WorkKind::kGradient) accepted_[row.job].insert(row.update_digest);
+  if (workunit.kind == WorkKind::kGradient && row.state == ResultState::kValid) {
+    accepted_[row.job].insert(row.update_digest);
+  }
 }
 
 void Account::leave_lease(const scheduler::ResultRow& row, TimePoint now) {
@@ -276,16 +294,19 @@ void Account::check_hosts(const scheduler::Changes& changes) const {
                                    std::to_string(row.lease_quota) +
                                    ", the outcomes of its work make " + std::to_string(host.quota));
     }
-    if (std::abs(row.credit - host.credit) > 1e-9 * std::max(1.0, host.credit)) {
-      throw Violation("credit", name_of(row.id) + " has credit " + std::to_string(row.credit) +
+    // What was forfeited stands in the contributions.
+    const double all = row.credit + row.credit_held;
+    if (all > host.credit + 1e-9 * std::max(1.0, host.credit)) {
+      throw Violation("credit", name_of(row.id) + " has credit " + std::to_string(all) +
                                     ", its valid results make " + std::to_string(host.credit));
     }
   }
   for (const scheduler::ContributionRow& row : changes.contributions) {
     const auto found = credit_.find({row.job, row.host});
     const double earned = found == credit_.end() ? 0 : found->second;
-    if (std::abs(row.credit - earned) > 1e-9 * std::max(1.0, earned)) {
-      throw Violation("credit", name_of(row.host) + " has credit " + std::to_string(row.credit) +
+    const double all = row.credit + row.credit_held + row.credit_forfeited;
+    if (std::abs(all - earned) > 1e-9 * std::max(1.0, earned)) {
+      throw Violation("credit", name_of(row.host) + " has credit " + std::to_string(all) +
                                     " in job " + to_string(row.job) + ", its valid results make " +
                                     std::to_string(earned));
     }
@@ -349,6 +370,8 @@ void Account::check_exchange(const scheduler::ExchangeEvent& event,
     const Expectation& expected = expected_[i];
     const bool is_right = verdict.verdict == expected.verdict ||
                           (expected.may_be_past && verdict.verdict == Verdict::kTooLate) ||
+                          (expected.may_wait && (verdict.verdict == Verdict::kPending ||
+                                                 verdict.verdict == Verdict::kRejected)) ||
                           (expected.may_be_late && verdict.verdict != Verdict::kUnknown);
     if (is_right && verdict.result == reported_[i]) continue;
     throw Violation("verdict", name_of(event.host) + " is told verdict " +

@@ -21,13 +21,13 @@ const SimJob* Environment::job(JobId id) const {
 
 std::string_view event_name(EventKind kind) {
   static constexpr std::string_view kNames[] = {
-      "arrives",         "starts",          "stops",          "is killed",      "is paused",
-      "is resumed",      "timer",           "attach answer",  "answer",         "download ends",
-      "upload ends",     "trainer ready",   "trainer ends",   "trainer done",   "clock jumps",
-      "request arrives", "attach arrives",  "caller gone",    "screened",       "commit",
-      "hold ends",       "held call woken", "tick",           "step published", "server crashes",
-      "server starts",   "partition",       "partition ends", "disk full",      "disk free",
-      "drop-out",        "admin",           "faults end"};
+      "arrives",         "starts",          "stops",         "is killed",      "is paused",
+      "is resumed",      "timer",           "attach answer", "answer",         "download ends",
+      "upload ends",     "trainer ready",   "trainer ends",  "trainer done",   "clock jumps",
+      "request arrives", "attach arrives",  "caller gone",   "screened",       "commit",
+      "hold ends",       "held call woken", "tick",          "compared",       "step published",
+      "server crashes",  "server starts",   "partition",     "partition ends", "disk full",
+      "disk free",       "drop-out",        "admin",         "faults end"};
   return kNames[static_cast<std::size_t>(kind)];
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "client/daemon/host_types.h"
@@ -64,6 +65,8 @@ struct Environment {
   WorldCounts counts;
   Trace trace;
   bool is_healed = false;
+  // Updates with wrong numbers, whether screening finds them or not.
+  std::unordered_set<Digest> wrong_updates;
   // Number of the latest call of any host.
   std::uint64_t last_call = 0;
 

@@ -38,6 +38,7 @@ enum class EventKind : std::uint8_t {
   kParkTimer,
   kParkWoken,
   kTick,
+  kCompared,
   kAggregated,
   kServerCrash,
   kServerStart,

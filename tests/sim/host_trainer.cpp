@@ -148,6 +148,7 @@ client::TrainerDone Host::result_of(const client::Assignment& assignment) {
                                  job.seed, assignment.begin);
   if (counts) {
     done.update_digest = blob_name(BlobPurpose::kWrongUpdate, assignment.result.value(), job.seed);
+    environment_.wrong_updates.insert(done.update_digest);
     if (is_seen) wrong_blobs_.insert(done.update_digest);
   }
   return done;

@@ -25,6 +25,11 @@ std::vector<client::ManifestChunk> make_chunks(std::uint64_t seed, std::uint64_t
   return chunks;
 }
 
+constexpr scheduler::ValidationPolicy kModes[] = {
+    {.mode = scheduler::ValidationMode::kNone},
+    {.mode = scheduler::ValidationMode::kAdaptive, .check_share_min = 0.1},
+    {.mode = scheduler::ValidationMode::kAll}};
+
 SimJob make_job(const Scenario& scenario, std::uint64_t seed, std::uint64_t index, Random& random) {
   SimJob job;
   job.seed = seed;
@@ -41,6 +46,7 @@ SimJob make_job(const Scenario& scenario, std::uint64_t seed, std::uint64_t inde
   submission.shard = kSamplesPerWorkunit;
   submission.batch = kSamplesPerWorkunit * to_count(scenario.workunits);
   const double gflop = scenario.workunit_seconds * scenario.speed_gflops;
+  submission.validation = kModes[std::min<std::uint64_t>(to_count(scenario.validation), 2)];
   submission.training_flops = gflop * 1e9 / static_cast<double>(kSamplesPerWorkunit);
   submission.evaluation_flops = submission.training_flops / 3;
   const std::uint64_t evaluation_workunits = to_count(scenario.evaluation_workunits);

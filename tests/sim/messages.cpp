@@ -32,6 +32,8 @@ client::VerdictKind verdict_of(scheduler::Verdict verdict) {
       return client::VerdictKind::kUnknown;
     case scheduler::Verdict::kNoted:
       return client::VerdictKind::kNoted;
+    case scheduler::Verdict::kPending:
+      return client::VerdictKind::kPending;
   }
   return client::VerdictKind::kUnknown;
 }
@@ -94,6 +96,9 @@ client::ExchangeReply to_client(const scheduler::ExchangeReply& from) {
   reply.revoked = from.revoked;
   reply.backoff = from.backoff;
   reply.no_work_reason = from.no_work_reason;
+  reply.credit = from.credit;
+  reply.credit_held = from.credit_held;
+  reply.notice = from.notice;
   return reply;
 }
 

@@ -39,6 +39,10 @@ void Rows::apply(const scheduler::Changes& changes) {
     }
   }
   for (const auto& row : changes.contributions) contributions[{row.job, row.host}] = row;
+  for (const auto& row : changes.agreements) {
+    agreements[{row.job, row.first_class, row.second_class}] = row;
+  }
+  for (const auto& row : changes.credit) last_credit = std::max(last_credit, row.sequence);
   if (keeps_history_) return;
   for (const auto& row : changes.steps) drop_group({row.job, WorkKind::kGradient, row.step});
   for (const auto& row : changes.evaluations) {
@@ -98,6 +102,10 @@ scheduler::Snapshot Rows::snapshot(std::size_t ended_results) const {
     if (!is_present) ++ended;
     snapshot.results.push_back(row);
   }
+  for (const auto& [key, row] : agreements) {
+    if (!has_ended(jobs.at(row.job))) snapshot.agreements.push_back(row);
+  }
+  snapshot.last_credit = last_credit;
   snapshot.last_workunit = last_workunit_;
   snapshot.last_result = last_result_;
   return snapshot;

@@ -44,6 +44,8 @@ class Rows {
   std::map<std::pair<JobId, std::uint64_t>, scheduler::EvaluationRow> evaluations;
   std::map<std::pair<JobId, std::uint64_t>, scheduler::CheckpointRow> checkpoints;
   std::map<std::pair<JobId, HostId>, scheduler::ContributionRow> contributions;
+  std::map<std::tuple<JobId, std::string, std::string>, scheduler::AgreementRow> agreements;
+  std::uint64_t last_credit = 0;
   // Results of each workunit, in order of issue.
   std::map<WorkunitId, std::vector<ResultId>> results_of;
 

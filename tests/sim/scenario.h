@@ -116,6 +116,7 @@ struct Scenario {
   double parameters_kb = 100;
   double evaluation_every = 0;
   double evaluation_workunits = 0;
+  double validation = 0;  // 0: none, 1: adaptive, 2: all
   double chunk_count = 2;
   double chunk_kb = 100;
   // options of the coordinator
@@ -133,6 +134,7 @@ struct Scenario {
   double ended_kept = 64;  // ended results remembered for each host
   double failed_hosts = 5;
   double failures = 8;
+  double record_after = 10;
 };
 
 struct Range {

@@ -124,6 +124,8 @@ constexpr Knob kKnobs[] = {
      "of computing, at `speed_gflops`"},
     {"jobs", "parameters_kb", &S::parameters_kb, {1, 1e8}, {10, 400}, 10'000, F::kNone,
      "size of parameters and updates"},
+    {"jobs", "validation", &S::validation, {0, 2}, {0, 2}, 1, F::kNone,
+     "how results are checked: 0 not, 1 adaptively, 2 all"},
     {"jobs", "evaluation_every", &S::evaluation_every, {0, 1e6}, {0, 2}, 0, F::kNone,
      "steps between evaluations; 0: only the last"},
     {"jobs", "evaluation_workunits", &S::evaluation_workunits, {0, 1'000}, {0, 3}, 4, F::kNone,
@@ -160,6 +162,8 @@ constexpr Knob kKnobs[] = {
      "a workunit that failed on so many fails its job"},
     {"options", "failures", &S::failures, {1, 1e6}, {3, 20}, 8, F::kNone,
      "so does one that failed so often and on every host"},
+    {"options", "record_after", &S::record_after, {1, 1'000}, {1, 5}, 10, F::kNone,
+     "valid results in a row that make a record"},
 };
 // clang-format on
 

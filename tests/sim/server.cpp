@@ -35,6 +35,7 @@ scheduler::CoordinatorOptions options_of(const Scenario& scenario) {
   options.finished_results_kept = to_count(scenario.ended_kept);
   options.failed_hosts_max = to_count(scenario.failed_hosts);
   options.failures_max = to_count(scenario.failures);
+  options.record_after = to_count(scenario.record_after);
   // Hosts whose calls are held count as active.
   options.active_window =
       std::max(options.active_window, to_ms(scenario.poll_wait) + milliseconds(5'000));
@@ -79,6 +80,8 @@ void Server::handle(const Event& event) {
       return;
     case EventKind::kAggregated:
       return aggregated(event.subject);
+    case EventKind::kCompared:
+      return compared(event.subject);
     case EventKind::kServerStart:
       return start_again();
     default:
@@ -113,7 +116,7 @@ void Server::receive_attach(const Event& event) {
   std::optional<HostId> host;
   if (known != secrets_.end()) host = known->second;
   account_.expect_no_call();
-  auto decision = coordinator_->attach(host, message.description, events_.now());
+  auto decision = coordinator_->attach(host, message.description, {}, events_.now());
   if (!decision.reply) return network_.fail_attach(message.from);
   const HostId id = *decision.reply;
   secrets_[message.from.host] = id;

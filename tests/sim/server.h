@@ -19,6 +19,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <type_traits>
 #include <unordered_map>
 #include <vector>
@@ -154,7 +155,9 @@ class Server {
   void write(const Transition& transition);
   void finish_group(std::vector<Transition> group);
   void delete_unneeded(const Transition& transition);
+  void compared(std::uint64_t handle);
   void begin_aggregation(const scheduler::StepReady& step);
+  void check_checked(const scheduler::StepReady& step) const;
   void aggregated(std::uint64_t handle);
   void start_again();
   void lose_uploads();
@@ -192,6 +195,9 @@ class Server {
   std::deque<Transition> queue_;
   std::size_t in_commit_ = 0;
   Slab<Aggregation> aggregations_;
+  Slab<scheduler::Comparison> comparisons_;
+  // Their word is enough, right or wrong.
+  std::set<HostId> ever_trusted_;
   std::optional<TimePoint> wake_at_;
   bool is_disk_full_ = false;
 };

@@ -48,6 +48,8 @@ void Server::follow(scheduler::Changes changes, const scheduler::Effects& effect
   for (const scheduler::UpdateAccepted& update : effects.updates_accepted) {
     transition.counted_blobs.push_back(update.update_digest);
   }
+  transition.counted_blobs.insert(transition.counted_blobs.end(), effects.updates_reported.begin(),
+                                  effects.updates_reported.end());
   transition.unneeded = effects.blobs_unreferenced;
   transition.unused_updates = effects.updates_unused;
   push(std::move(transition));
@@ -64,12 +66,19 @@ void Server::follow_timer(std::optional<TimePoint> wake_at) {
 
 void Server::begin_effects(const scheduler::Effects& effects) {
   for (const scheduler::StepReady& step : effects.steps_ready) begin_aggregation(step);
+  for (const scheduler::Comparison& comparison : effects.comparisons) {
+    for (const Digest& blob : {comparison.first_digest, comparison.second_digest}) {
+      if (!blobs_.contains(blob)) throw Violation("blobs", "an update to compare is gone");
+    }
+    schedule(EventKind::kCompared, draw(scenario_.screen_ms), comparisons_.add(comparison));
+  }
   if (effects.is_work_available) wake_first();
 }
 
 void Server::trace(const scheduler::Changes& changes) {
-  static constexpr std::string_view kResultStates[] = {"?",      "leased",   "valid",   "rejected",
-                                                       "failed", "returned", "expired", "obsolete"};
+  static constexpr std::string_view kResultStates[] = {
+      "?",        "leased",  "valid",    "rejected", "failed",
+      "returned", "expired", "obsolete", "reported", "agreed"};
   static constexpr std::string_view kJobStates[] = {"?",        "running",   "paused",
                                                     "finished", "cancelled", "failed"};
   for (const scheduler::ResultRow& row : changes.results) {
@@ -271,6 +280,7 @@ void Server::begin_aggregation(const scheduler::StepReady& step) {
                                    to_string(step.job) + " is gone");
     }
   }
+  check_checked(step);
   Aggregation aggregation;
   aggregation.job = step.job;
   aggregation.step = step.step;
@@ -278,6 +288,29 @@ void Server::begin_aggregation(const scheduler::StepReady& step) {
   aggregation.optimizer =
       blob_name(BlobPurpose::kOptimizer, first_word(aggregation.parameters), step.step);
   schedule(EventKind::kAggregated, draw(scenario_.aggregation_ms), aggregations_.add(aggregation));
+}
+
+void Server::check_checked(const scheduler::StepReady& step) const {
+  const Rows& rows = account_.rows();
+  if (rows.job(step.job)->validation.mode != scheduler::ValidationMode::kAll) return;
+  for (const auto* workunit : rows.group({step.job, scheduler::WorkKind::kGradient, step.step})) {
+    const scheduler::ResultRow* result = rows.result(workunit->canonical);
+    if (result == nullptr || ever_trusted_.contains(result->host)) continue;
+    if (environment_.wrong_updates.contains(result->update_digest)) {
+      throw Violation("checked", "step " + std::to_string(step.step) + " of job " +
+                                     to_string(step.job) + " takes the wrong result " +
+                                     to_string(result->id));
+    }
+  }
+}
+
+// Simulated hosts are of one device class: other bits are other numbers.
+void Server::compared(std::uint64_t handle) {
+  const scheduler::Comparison comparison = *comparisons_.take(handle);
+  account_.expect_no_call();
+  settle(coordinator_->compared(comparison.first, comparison.second, scheduler::Distance{1.5, 1},
+                                events_.now()),
+         false);
 }
 
 void Server::aggregated(std::uint64_t handle) {
@@ -328,6 +361,7 @@ void Server::update_job(JobId job, scheduler::JobAction action, std::uint32_t pr
 
 void Server::set_trust(HostId host, bool is_trusted) {
   if (!is_up()) return;
+  if (is_trusted) ever_trusted_.insert(host);
   account_.expect_no_call();
   static_cast<void>(settle(coordinator_->set_trust(host, is_trusted, events_.now()), false));
 }

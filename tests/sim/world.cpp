@@ -33,7 +33,7 @@ World::World(const Scenario& scenario, std::uint64_t seed, std::optional<std::ve
     : scenario_(scenario),
       seed_(seed),
       events_(TimePoint{} + milliseconds(1'000)),
-      environment_{scenario_, events_, {}, {}, {}, false, 0},
+      environment_{scenario_, events_, {}, {}, {}, false, {}, 0},
       network_(scenario_, events_, seed),
       server_(environment_, network_, seed),
       faults_(seed, Purpose::kFaults),

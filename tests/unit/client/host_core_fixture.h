@@ -106,6 +106,7 @@ class HostCoreTest : public ::testing::Test {
                const std::string& reason = "") {
     ExchangeReply answer;
     answer.verdicts.push_back({ResultId(result), kind, reason, 1.5});
+    answer.credit = 1.5;
     reply(Channel::kReport, answer);
   }
   // Completes every download asked for by the last event, and those that follow from it.

@@ -19,7 +19,7 @@ class Bounds : public CoordinatorTest {
     description.name = name;
     description.device = device;
     description.threads = threads;
-    return take(coordinator->attach(std::nullopt, description, now)).value();
+    return take(coordinator->attach(std::nullopt, description, {}, now)).value();
   }
   ExchangeReply ask_in_vain(HostId host) {
     advance(1);
@@ -289,7 +289,7 @@ class TwoWorlds {
     const JobSubmission job = submission();
     compare(honest_.submit_job(job, now_), wild_.submit_job(job, now_));
     for (int host = 0; host < 4; ++host) {
-      compare(honest_.attach(std::nullopt, {}, now_), wild_.attach(std::nullopt, {}, now_));
+      compare(honest_.attach(std::nullopt, {}, {}, now_), wild_.attach(std::nullopt, {}, {}, now_));
     }
     for (int i = 0; i < 2'000; ++i) turn(random);
     EXPECT_GT(valid_, 100) << "the run did some work";

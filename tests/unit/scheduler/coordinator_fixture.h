@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -38,6 +39,21 @@ class ShadowStore {
     }
     for (const auto& row : changes.contributions) contributions[{row.job, row.host}] = row;
     for (const auto& row : changes.log) log.push_back(row);
+    for (const auto& row : changes.host_log) host_log.push_back(row);
+    for (const auto& row : changes.agreements) {
+      agreements[{row.job, row.first_class, row.second_class}] = row;
+    }
+    for (const auto& row : changes.credit) book(row);
+  }
+
+  // The ledger's own rules.
+  void book(const CreditRow& row) {
+    EXPECT_EQ(row.sequence, credit.size() + 1);
+    double& balance = balances[{row.job, row.host}];
+    if (row.kind == CreditKind::kGranted) balance += row.gflop;
+    EXPECT_NEAR(row.balance, balance, 1e-9);
+    EXPECT_GT(row.gflop, 0);
+    credit.push_back(row);
   }
 
   Snapshot snapshot() const {
@@ -51,6 +67,8 @@ class ShadowStore {
     for (const auto& [key, row] : results) snapshot.results.push_back(row);
     if (!workunits.empty()) snapshot.last_workunit = workunits.rbegin()->first;
     if (!results.empty()) snapshot.last_result = results.rbegin()->first;
+    for (const auto& [key, row] : agreements) snapshot.agreements.push_back(row);
+    snapshot.last_credit = credit.size();
     return snapshot;
   }
 
@@ -63,6 +81,10 @@ class ShadowStore {
   std::map<std::pair<JobId, std::uint64_t>, CheckpointRow> checkpoints;
   std::map<std::pair<JobId, HostId>, ContributionRow> contributions;
   std::vector<JobLogRow> log;
+  std::vector<HostLogRow> host_log;
+  std::map<std::tuple<JobId, std::string, std::string>, AgreementRow> agreements;
+  std::vector<CreditRow> credit;
+  std::map<std::pair<JobId, HostId>, double> balances;
 };
 
 class CoordinatorTest : public testing::Test {
@@ -118,7 +140,7 @@ class CoordinatorTest : public testing::Test {
   HostId attach(const std::string& name, bool is_trusted = false) {
     HostDescription description;
     description.name = name;
-    const HostId id = take(coordinator->attach(std::nullopt, description, now)).value();
+    const HostId id = take(coordinator->attach(std::nullopt, description, {}, now)).value();
     if (is_trusted) take(coordinator->set_trust(id, true, now)).value();
     return id;
   }

@@ -413,7 +413,7 @@ TEST_F(Leases, DetachReturnsLeasesAtOnce) {
   event.host = gone;
   EXPECT_EQ(take(coordinator->exchange(event, now)).error().code, Errc::kUnauthenticated);
   take(coordinator->detach(gone, now)).value();
-  EXPECT_EQ(take(coordinator->attach(gone, {}, now)).error().code, Errc::kFailedPrecondition);
+  EXPECT_EQ(take(coordinator->attach(gone, {}, {}, now)).error().code, Errc::kFailedPrecondition);
 }
 
 TEST_F(Leases, LeasesSurviveARestartWithGrace) {

@@ -179,5 +179,17 @@ TEST(JobReport, TakesDefaultsForSpeedsThatAreNone) {
   EXPECT_EQ(usual.estimates[2].volunteer_count, 100U);
 }
 
+TEST(EstimateChecks, CountsNewcomersAndTheShareOfLater) {
+  const ChecksReport usual = estimate_checks(kUsualValidation);
+  // Ten, then 1/10 + ... + 1/19, then a twentieth of 980.
+  EXPECT_NEAR(usual.extra_share, (10 + 0.7188 + 49) / 1'000, 1e-4);
+  EXPECT_EQ(usual.results_until_found, 20);
+  ValidationPolicy all = kUsualValidation;
+  all.mode = ValidationMode::kAll;
+  all.quorum = 3;
+  EXPECT_EQ(estimate_checks(all).extra_share, 2);
+  EXPECT_EQ(estimate_checks({}).extra_share, 0) << "none";
+}
+
 }  // namespace
 }  // namespace mh::scheduler

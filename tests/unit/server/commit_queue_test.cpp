@@ -33,6 +33,9 @@ class NotingStore final : public Store {
   Result<std::vector<scheduler::JobLogRow>> log(JobId, std::uint64_t) override {
     return std::vector<scheduler::JobLogRow>{};
   }
+  Result<std::vector<scheduler::HostLogRow>> host_log(HostId, std::uint64_t) override {
+    return std::vector<scheduler::HostLogRow>();
+  }
   Result<std::string> yaml(JobId) override { return std::string(); }
   Result<std::vector<scheduler::ContributionRow>> contributions(JobId) override {
     return std::vector<scheduler::ContributionRow>{};

@@ -126,8 +126,15 @@ TEST_F(SqliteStoreTest, EverySchedulerRowComesBackAsItWas) {
   changes.evaluations = {
       {JobId(1), 0, scheduler::EvaluationState::kPending, "test", 1'000, 0.5, 0.25, some_time(2)}};
   changes.checkpoints = {{JobId(1), 0, some_digest(2), true}};
-  changes.contributions = {{JobId(1), HostId(1), 1, 2, 3, 4, 5, 6, 7, 8, 9, 0.3}};
+  changes.contributions = {
+      {JobId(1), HostId(1), 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0.3, 0.2, 0.1, 0.25}};
   changes.log = {{JobId(1), 1, some_time(3), 0, std::string("a\0b \xff \"'", 8)}};
+  changes.host_log = {{HostId(1), 1, some_time(4), scheduler::Standing::kProbation, JobId(1),
+                       ResultId(8), "it differs"}};
+  changes.credit = {
+      {1, some_time(5), JobId(1), HostId(1), scheduler::CreditKind::kGranted, 0.25, 0.25, "step 0"},
+      {2, some_time(6), JobId(1), HostId(1), scheduler::CreditKind::kForfeited, 0.1, 0.25, "why"}};
+  changes.agreements = {{JobId(1), "cpu/A", "cuda/B", 3, 1, "-20:2", 1e-5, 1e-10}};
   commit_changes(changes);
   const scheduler::Snapshot snapshot = load_again().scheduler;
   EXPECT_EQ(snapshot.jobs, changes.jobs);
@@ -141,6 +148,9 @@ TEST_F(SqliteStoreTest, EverySchedulerRowComesBackAsItWas) {
   EXPECT_EQ(snapshot.last_result, ResultId(9));
   EXPECT_EQ(store_->steps(JobId(1), 0, 10).value(), changes.steps);
   EXPECT_EQ(store_->log(JobId(1), 10).value(), changes.log);
+  EXPECT_EQ(store_->host_log(HostId(1), 10).value(), changes.host_log);
+  EXPECT_EQ(snapshot.agreements, changes.agreements);
+  EXPECT_EQ(snapshot.last_credit, 2u);
 }
 
 TEST_F(SqliteStoreTest, NumbersThatAreNoneComeBackAsNone) {
