@@ -52,8 +52,8 @@ int run_trainer(int argc, const char* const* argv) {
       "Example:\n  manyhands-trainer reference job.yaml --data data/digits\n\n"
       "Every command has --help.");
   VerbRun chosen;
-  constexpr VerbDefinition kVerbs[] = {define_reference, define_predict, define_evaluate,
-                                       define_bench, define_serve};
+  constexpr VerbDefinition kVerbs[] = {define_reference, define_gradient, define_predict,
+                                       define_evaluate,  define_bench,    define_serve};
   for (const VerbDefinition define : kVerbs) define(app, chosen);
   if (const auto code = parse_command_line(app, argc, argv)) return *code;
   const Result<int> outcome = chosen();

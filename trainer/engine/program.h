@@ -24,6 +24,7 @@ using VerbDefinition = void (*)(CLI::App& app, VerbRun& chosen);
 
 void define_serve(CLI::App& app, VerbRun& chosen);
 void define_reference(CLI::App& app, VerbRun& chosen);
+void define_gradient(CLI::App& app, VerbRun& chosen);
 void define_predict(CLI::App& app, VerbRun& chosen);
 void define_evaluate(CLI::App& app, VerbRun& chosen);
 void define_bench(CLI::App& app, VerbRun& chosen);
