@@ -14,6 +14,7 @@
 #include "scheduler/job_steps.h"
 #include "scheduler/restore.h"
 #include "scheduler/standing.h"
+#include "scheduler/step_records.h"
 #include "scheduler/validator.h"
 
 namespace mh::scheduler {
@@ -299,6 +300,21 @@ Decision<Nothing> Coordinator::step_completed(JobId job_id, std::uint64_t step,
 Decision<Nothing> Coordinator::prune_checkpoints() {
   State& state = impl_->state;
   for (auto& [id, job] : state.jobs) scheduler::prune_checkpoints(state, job);
+  return decide(state, Nothing{});
+}
+
+Decision<Nothing> Coordinator::limit_retained() {
+  for (auto& [id, job] : impl_->state.jobs) scheduler::limit_retained(impl_->state, job);
+  return decide(impl_->state, Nothing{});
+}
+
+Decision<Nothing> Coordinator::give_up_retained(JobId job_id, std::uint64_t sequence) {
+  State& state = impl_->state;
+  if (const auto found = state.jobs.find(job_id); found != state.jobs.end()) {
+    while (!found->second.retained.empty() && found->second.retained.front().sequence <= sequence) {
+      release_oldest(state, found->second);
+    }
+  }
   return decide(state, Nothing{});
 }
 

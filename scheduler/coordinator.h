@@ -126,6 +126,10 @@
 //     Rationale: who cheats now and then loses more than the cheating earned.
 // 25. One account gets at most account_share_max of a step's workunits, unless nobody else took
 //     what waits for account_wait; accounts that strangers share, and trusted hosts, are exempt.
+// 26. Each step leaves a record (step_records.h) in the transaction of its row. Updates, parameters
+//     and optimizer state of a job's newest steps_retained records are kept, of ended jobs, too; of
+//     all jobs together at most retained_bytes_max: the oldest record goes first.
+//     Rationale: anybody can take the step again and compare; a bad update can be taken out.
 #pragma once
 
 #include <memory>
@@ -136,6 +140,7 @@
 #include <vector>
 
 #include "proto/base/result.h"
+#include "proto/base/sha256.h"
 #include "scheduler/ask_bucket.h"
 #include "scheduler/events.h"
 #include "scheduler/rows.h"
@@ -177,6 +182,11 @@ struct CoordinatorOptions {
   std::uint32_t checkpoints_kept = 3;
   // Every Nth checkpoint is kept for ever; 0: none.
   std::uint64_t checkpoint_every = 0;
+  // Rule 20; 0: nothing is kept.
+  std::uint32_t steps_retained = 0;
+  std::uint64_t retained_bytes_max = 4'000'000'000;
+  // Hosts' pseudonyms in step records follow from it.
+  Digest pseudonym_secret;
   // A host counts as active this long after its last call.
   std::chrono::milliseconds active_window{30'000};
   double holding_penalty = 4;
@@ -268,6 +278,12 @@ class Coordinator {
   // for a job whose steps go on): for a server that is to keep fewer than before.
   Decision<Nothing> prune_checkpoints();
 
+  // Rule 20, for a server that is to keep less than before.
+  Decision<Nothing> limit_retained();
+  // Some blobs of this record are gone (a power failure took what was not on disk yet): neither it
+  // nor earlier ones of the job are kept any longer.
+  Decision<Nothing> give_up_retained(JobId job, std::uint64_t sequence);
+
   // Ends leases whose time is up and wakes hosts for backups that fall due. May be called any time.
   Decision<Nothing> tick(TimePoint now);
 
@@ -283,6 +299,8 @@ class Coordinator {
                                         std::span<const ContributionRow> stored = {}) const;
   // Newest first; empty for an unknown job.
   std::vector<ModelView> models(JobId job) const;
+  // Oldest first; empty for an unknown job.
+  std::vector<RetainedStep> retained_steps(JobId job) const;
   std::optional<HostView> host(HostId host) const;
   // By id.
   std::vector<HostView> hosts() const;

@@ -162,6 +162,19 @@ void check_checkpoints(const State& state, const JobEntry& job) {
   }
 }
 
+// The records that are kept are the newest ones, without gaps. Returns their bytes.
+std::uint64_t check_retained(const JobEntry& job) {
+  std::uint64_t sequence = job.row.retained_from;
+  std::uint64_t bytes = 0;
+  for (const RetainedStep& step : job.retained) {
+    MH_CHECK(step.sequence == sequence++);
+    bytes += step.blob_bytes;
+  }
+  MH_CHECK(sequence == job.row.record_count);
+  MH_CHECK(job.row.record_digest.is_zero() == (job.row.record_count == 0));
+  return bytes;
+}
+
 // `is_all`: the contributions of all jobs are in memory.
 void check_host(const State& state, const HostEntry& host, bool is_all) {
   MH_CHECK(host.leases.size() <= state.options.quota_max);
@@ -196,6 +209,9 @@ void check_blobs(const State& state) {
     expected.add(job.row.job_digest);
     expected.add(job.row.optimizer_digest);
     for (const auto& [step, row] : job.checkpoints) expected.add(row.parameters_digest);
+    for (const RetainedStep& step : job.retained) {
+      for (const Digest& blob : step.blobs) expected.add(blob);
+    }
   }
   for (const auto& [id, result] : state.results) {
     if (result.row.state == ResultState::kValid || result.row.state == ResultState::kReported) {
@@ -220,6 +236,7 @@ void Coordinator::sanity_check() const {
     if (workunit.alarm) ++alarms;
   }
   MH_CHECK(state.deadlines.size() == leased && state.alarms.size() == alarms);
+  std::uint64_t retained_bytes = 0;
   for (const auto& [id, job] : state.jobs) {
     MH_CHECK(state.live_jobs.contains(id) == !job.has_ended());
     check_step(state, job);
@@ -227,7 +244,9 @@ void Coordinator::sanity_check() const {
     check_contributions(job);
     check_copies(state, job);
     check_checkpoints(state, job);
+    retained_bytes += check_retained(job);
   }
+  MH_CHECK(retained_bytes == state.retained_bytes);
   const bool is_all = std::none_of(state.jobs.begin(), state.jobs.end(), [](const auto& entry) {
     return entry.second.are_contributions_stored_only;
   });

@@ -181,6 +181,12 @@ std::vector<ModelView> Coordinator::models(JobId job_id) const {
   return models;
 }
 
+std::vector<RetainedStep> Coordinator::retained_steps(JobId job_id) const {
+  const auto found = impl_->state.jobs.find(job_id);
+  if (found == impl_->state.jobs.end()) return {};
+  return {found->second.retained.begin(), found->second.retained.end()};
+}
+
 std::optional<HostView> Coordinator::host(HostId host) const {
   const auto found = impl_->state.hosts.find(host);
   if (found == impl_->state.hosts.end()) return std::nullopt;

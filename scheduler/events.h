@@ -168,6 +168,10 @@ struct StepOutput {
   Digest optimizer_digest;
   double gradient_norm = 0;
   double learning_rate = 0;
+  // How the updates became one, for the step's record: "mean", or another rule with its numbers.
+  std::string rule = "mean";
+  // Bytes of both packs.
+  std::uint64_t state_bytes = 0;
   // Not empty: the step cannot be completed (new parameters not finite, a blob damaged …); the job
   // fails with this reason and everything else here is ignored.
   std::string failure;
@@ -319,6 +323,16 @@ struct ModelView {
   bool is_latest = false;
   bool is_best = false;
   std::optional<EvaluationView> evaluation;
+};
+
+// The blobs of a step record that are kept (rule 26).
+struct RetainedStep {
+  std::uint64_t sequence = 0;
+  std::uint64_t step = 0;
+  TimePoint finished{};
+  std::uint64_t blob_bytes = 0;
+  // Updates in the order of the record, then parameters and optimizer state before and after.
+  std::vector<Digest> blobs;
 };
 
 // What the shell must know to screen a report.

@@ -10,6 +10,7 @@
 #include "scheduler/checks.h"
 #include "scheduler/credit.h"
 #include "scheduler/planner.h"
+#include "scheduler/step_records.h"
 
 namespace mh::scheduler {
 namespace {
@@ -161,7 +162,7 @@ void evaluation_done(State& state, JobEntry& job, EvaluationEntry& evaluation, T
   finish_if_done(state, job, now);
 }
 
-void store_step_row(State& state, JobEntry& job, const StepOutput& output, TimePoint now) {
+StepRow make_step_row(State& state, JobEntry& job, const StepOutput& output, TimePoint now) {
   const Sums sums = sum_results(state, job.workunits);
   StepRow row;
   row.job = job.row.id;
@@ -175,7 +176,7 @@ void store_step_row(State& state, JobEntry& job, const StepOutput& output, TimeP
   row.parameters_digest = output.parameters_digest;
   job.row.training_loss = row.loss;
   job.row.training_accuracy = row.accuracy;
-  state.store(std::move(row));
+  return row;
 }
 
 }  // namespace
@@ -292,7 +293,9 @@ StepReady step_ready(State& state, JobEntry& job) {
 
 void complete_step(State& state, JobEntry& job, const StepOutput& output, TimePoint now) {
   MH_CHECK(job.is_step_complete());
-  store_step_row(state, job, output, now);
+  StepRow row = make_step_row(state, job, output, now);
+  record_step(state, job, row, output);
+  state.store(std::move(row));
   release_updates(state, job);
   for (const WorkunitId id : job.workunits) state.forget(id);
   job.workunits.clear();
@@ -306,6 +309,7 @@ void complete_step(State& state, JobEntry& job, const StepOutput& output, TimePo
   state.release(job.row.optimizer_digest);
   job.row.optimizer_digest = output.optimizer_digest;
   keep_checkpoint(state, job);
+  limit_retained(state, job);
   if (is_evaluation_due(job)) begin_evaluation(state, job, now);
   prune_checkpoints(state, job);
   state.touch(job);

@@ -9,6 +9,7 @@
 #include "scheduler/job_steps.h"
 #include "scheduler/planner.h"
 #include "scheduler/standing.h"
+#include "scheduler/step_records.h"
 
 namespace mh::scheduler {
 namespace {
@@ -48,6 +49,7 @@ class Restorer {
       state_.blobs.add(row.parameters_digest);
       state_.job(row.job).checkpoints.emplace(row.step, row);
     }
+    for (const StepRecordRow& row : snapshot.records) restore_retained(state_, row);
     for (EvaluationRow& row : snapshot.evaluations) restore_evaluation(std::move(row));
     sort_by_id(snapshot.workunits);
     for (WorkunitRow& row : snapshot.workunits) restore_workunit(row);

@@ -145,6 +145,11 @@ struct JobRow {
   // GFLOP of results that confirmed another, and of those that differed from the canonical one.
   double checked_gflop = 0;
   double differed_gflop = 0;
+  // Step records ever written, and the digest of the newest (zero: none). The blobs of the records
+  // from `retained_from` on are kept (rule 26).
+  std::uint64_t record_count = 0;
+  Digest record_digest;
+  std::uint64_t retained_from = 0;
 
   friend bool operator==(const JobRow&, const JobRow&) = default;
 };
@@ -274,6 +279,22 @@ struct StepRow {
   Digest parameters_digest;
 
   friend bool operator==(const StepRow&, const StepRow&) = default;
+};
+
+// The public record of a step (proto/base/step_record.h); written once, kept for ever.
+struct StepRecordRow {
+  JobId job;
+  // From 0, without gaps; not the step, because a step may be taken again.
+  std::uint64_t sequence = 0;
+
+  std::uint64_t step = 0;
+  // Of the record's bytes.
+  Digest digest;
+  // About what its blobs take on the disk while they are kept.
+  std::uint64_t blob_bytes = 0;
+  std::string record;
+
+  friend bool operator==(const StepRecordRow&, const StepRecordRow&) = default;
 };
 
 // One evaluation of the parameters after `step` steps.
@@ -411,6 +432,7 @@ struct Changes {
   std::vector<WorkunitRow> workunits;
   std::vector<ResultRow> results;
   std::vector<StepRow> steps;
+  std::vector<StepRecordRow> records;
   std::vector<EvaluationRow> evaluations;
   std::vector<CheckpointRow> checkpoints;
   std::vector<ContributionRow> contributions;
@@ -421,8 +443,8 @@ struct Changes {
 
   bool is_empty() const {
     return jobs.empty() && hosts.empty() && workunits.empty() && results.empty() && steps.empty() &&
-           evaluations.empty() && checkpoints.empty() && contributions.empty() && log.empty() &&
-           host_log.empty() && credit.empty() && agreements.empty();
+           records.empty() && evaluations.empty() && checkpoints.empty() && contributions.empty() &&
+           log.empty() && host_log.empty() && credit.empty() && agreements.empty();
   }
 };
 
@@ -437,6 +459,8 @@ struct Snapshot {
   std::vector<AgreementRow> agreements;
   // Those with is_kept.
   std::vector<CheckpointRow> checkpoints;
+  // Of each job those from JobRow::retained_from on, in order.
+  std::vector<StepRecordRow> records;
   // Of jobs that are running or paused: gradient workunits with step == JobRow::step, and
   // evaluation workunits of pending evaluations. Others may be there too and are ignored.
   std::vector<WorkunitRow> workunits;

@@ -117,6 +117,8 @@ struct JobEntry {
   std::optional<EvaluationRow> best_evaluation;
   // Kept, by step.
   std::map<std::uint64_t, CheckpointRow> checkpoints;
+  // Records whose blobs are kept, oldest first.
+  std::deque<RetainedStep> retained;
   std::map<HostId, ContributionEntry> contributions;
   // Stride scheduling: seconds of hosts' time leased so far / (priority + 1).
   double pass = 0;
@@ -186,6 +188,8 @@ class State {
   // Trusted, or with a record; not detached.
   std::set<HostId> reliable;
   BlobReferences blobs;
+  // Of what all jobs retain.
+  std::uint64_t retained_bytes = 0;
   // Pass of the job served last: where a job that had nothing to give starts again.
   double virtual_time = 0;
   std::uint64_t last_workunit = 0;
@@ -235,6 +239,7 @@ class State {
   void store(StepRow row) { changes_.steps.push_back(std::move(row)); }
   void store(CreditRow row) { changes_.credit.push_back(std::move(row)); }
   void changed(const AgreementRow& row);
+  void store(StepRecordRow row) { changes_.records.push_back(std::move(row)); }
   void store(const EvaluationRow& row);
   void store(const CheckpointRow& row);
   // The job moved in a way that watchers want to see.

@@ -30,6 +30,12 @@ void Rows::apply(const scheduler::Changes& changes) {
     last_result_ = std::max(last_result_, row.id);
   }
   for (const auto& row : changes.steps) steps[{row.job, row.step}] = row;
+  for (const auto& row : changes.records) records[{row.job, row.sequence}] = row;
+  for (const auto& row : changes.jobs) {
+    // What is not kept is never asked for again.
+    records.erase(records.lower_bound({row.id, 0}),
+                  records.lower_bound({row.id, row.retained_from}));
+  }
   for (const auto& row : changes.evaluations) evaluations[{row.job, row.step}] = row;
   for (const auto& row : changes.checkpoints) {
     if (row.is_kept) {
@@ -90,6 +96,7 @@ scheduler::Snapshot Rows::snapshot(std::size_t ended_results) const {
   for (const auto& [key, row] : evaluations) snapshot.evaluations.push_back(row);
   for (const auto& [key, row] : contributions) snapshot.contributions.push_back(row);
   for (const auto& [key, row] : checkpoints) snapshot.checkpoints.push_back(row);
+  for (const auto& [key, row] : records) snapshot.records.push_back(row);
   for (const auto& [key, row] : workunits) {
     if (is_of_the_present(row)) snapshot.workunits.push_back(row);
   }

@@ -41,6 +41,7 @@ class Rows {
   std::map<WorkunitId, scheduler::WorkunitRow> workunits;
   std::map<ResultId, scheduler::ResultRow> results;
   std::map<std::pair<JobId, std::uint64_t>, scheduler::StepRow> steps;
+  std::map<std::pair<JobId, std::uint64_t>, scheduler::StepRecordRow> records;
   std::map<std::pair<JobId, std::uint64_t>, scheduler::EvaluationRow> evaluations;
   std::map<std::pair<JobId, std::uint64_t>, scheduler::CheckpointRow> checkpoints;
   std::map<std::pair<JobId, HostId>, scheduler::ContributionRow> contributions;

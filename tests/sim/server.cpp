@@ -36,6 +36,7 @@ scheduler::CoordinatorOptions options_of(const Scenario& scenario) {
   options.failed_hosts_max = to_count(scenario.failed_hosts);
   options.failures_max = to_count(scenario.failures);
   options.record_after = to_count(scenario.record_after);
+  options.steps_retained = 2;
   // Hosts whose calls are held count as active.
   options.active_window =
       std::max(options.active_window, to_ms(scenario.poll_wait) + milliseconds(5'000));

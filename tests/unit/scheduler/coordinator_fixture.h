@@ -29,6 +29,9 @@ class ShadowStore {
     for (const auto& row : changes.steps) {
       EXPECT_TRUE(steps.try_emplace({row.job, row.step}, row).second) << "a step is written once";
     }
+    for (const auto& row : changes.records) {
+      EXPECT_TRUE(records.try_emplace({row.job, row.sequence}, row).second);
+    }
     for (const auto& row : changes.evaluations) evaluations[{row.job, row.step}] = row;
     for (const auto& row : changes.checkpoints) {
       if (row.is_kept) {
@@ -63,6 +66,9 @@ class ShadowStore {
     for (const auto& [key, row] : evaluations) snapshot.evaluations.push_back(row);
     for (const auto& [key, row] : contributions) snapshot.contributions.push_back(row);
     for (const auto& [key, row] : checkpoints) snapshot.checkpoints.push_back(row);
+    for (const auto& [key, row] : records) {
+      if (row.sequence >= jobs.at(row.job).retained_from) snapshot.records.push_back(row);
+    }
     for (const auto& [key, row] : workunits) snapshot.workunits.push_back(row);
     for (const auto& [key, row] : results) snapshot.results.push_back(row);
     if (!workunits.empty()) snapshot.last_workunit = workunits.rbegin()->first;
@@ -77,6 +83,7 @@ class ShadowStore {
   std::map<WorkunitId, WorkunitRow> workunits;
   std::map<ResultId, ResultRow> results;
   std::map<std::pair<JobId, std::uint64_t>, StepRow> steps;
+  std::map<std::pair<JobId, std::uint64_t>, StepRecordRow> records;
   std::map<std::pair<JobId, std::uint64_t>, EvaluationRow> evaluations;
   std::map<std::pair<JobId, std::uint64_t>, CheckpointRow> checkpoints;
   std::map<std::pair<JobId, HostId>, ContributionRow> contributions;
