@@ -11,6 +11,7 @@
 #include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <iostream>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -112,6 +113,7 @@ struct App::Parts {
   const asio::any_io_executor strand = options.io_threads == 1
                                            ? asio::any_io_executor(io.get_executor())
                                            : asio::any_io_executor(asio::make_strand(io));
+  std::optional<SigningKey> signing_key;
   std::unique_ptr<DiskWatch> disk;
   std::unique_ptr<BlobStore> blobs;
   std::unique_ptr<UploadStore> uploads;
@@ -133,6 +135,7 @@ struct App::Parts {
 
 Status App::Parts::open_core() {
   MH_TRY(lock, lock_server_folder(folder));
+  MH_TRY(signing_key, open_signing_key(folder));
   disk = std::make_unique<DiskWatch>(posix_disk(), folder.blobs(), options.disk_reserve_bytes);
   MH_TRY(BlobStore blob_store, BlobStore::open(folder.blobs(), *disk));
   blobs = std::make_unique<BlobStore>(std::move(blob_store));
@@ -151,13 +154,16 @@ Status App::Parts::open_core() {
   CoreLimits core_limits;
   core_limits.commits_max = options.commits_max;
   core_limits.held_calls_max = options.held_calls_max;
-  const CoreParts parts{*store, *blobs, host_uploads,         *disk,
-                        clock,  strand, pool->get_executor(), core_limits};
+  const CoreParts parts{*store,       *blobs, host_uploads,         *disk,      clock,
+                        *signing_key, strand, pool->get_executor(), core_limits};
   scheduler::CoordinatorOptions rules;
   rules.checkpoints_kept = options.checkpoints_kept;
   rules.checkpoint_every = options.checkpoint_every;
   // A fresh one at each start serves as well: no draw is made twice.
   rules.check_key = std::stoull(random_hex(8), nullptr, 16);
+  rules.steps_retained = options.keep_steps;
+  rules.retained_bytes_max = options.keep_bytes;
+  rules.pseudonym_secret = signing_key->derive("manyhands pseudonyms");
   core = std::make_unique<Core>(parts, std::move(snapshot), std::move(manifests), rules);
   http = std::make_unique<net::HttpServer>(io.get_executor(), pool->get_executor(),
                                            http_limits(options));
@@ -183,6 +189,7 @@ void App::Parts::add_services() {
   net::ServiceTable services;
   add_work_service(services, *core);
   add_job_service(services, *core);
+  add_record_calls(services, *core);
   add_dataset_service(services, *core);
   add_host_service(services, *core);
   add_model_service(services, *core);

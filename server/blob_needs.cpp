@@ -6,6 +6,7 @@
 
 #include "proto/base/bytes.h"
 #include "proto/base/dataset_manifest.h"
+#include "proto/base/step_record.h"
 #include "server/blob_folder.h"
 #include "server/blob_store.h"
 
@@ -24,6 +25,7 @@ class Gatherer {
     for (const DatasetRow& row : snapshot_.datasets) add_dataset(row);
     for (const JobRow& row : snapshot_.scheduler.jobs) add_job(row);
     for (const scheduler::CheckpointRow& row : snapshot_.scheduler.checkpoints) add_checkpoint(row);
+    for (const scheduler::StepRecordRow& row : snapshot_.scheduler.records) add_retained(row);
     add_updates();
     return std::move(needs_);
   }
@@ -89,6 +91,21 @@ class Gatherer {
     add(row.parameters_digest, need);
   }
 
+  // One that cannot be read keeps nothing (scheduler/step_records.h).
+  void add_retained(const scheduler::StepRecordRow& row) {
+    const auto record = parse_step_record(row.record);
+    if (!record) return;
+    BlobNeed need;
+    need.use = BlobUse::kRetained;
+    need.job = row.job;
+    need.step = row.step;
+    for (const Digest& blob : {record->parameters_before, record->optimizer_before,
+                               record->parameters_after, record->optimizer_after}) {
+      add(blob, need);
+    }
+    for (const RecordedUpdate& update : record->updates) add(update.digest, need);
+  }
+
   // Of workunits that a coordinator goes on with; the snapshot holds older results, too.
   void add_updates() {
     std::unordered_map<WorkunitId, std::uint64_t> living;
@@ -140,6 +157,8 @@ std::string describe(const BlobNeed& need) {
     case BlobUse::kUpdate:
       return "update of result " + to_string(need.result) + " for step " +
              std::to_string(need.step) + of_job;
+    case BlobUse::kRetained:
+      return "blob kept of step " + std::to_string(need.step) + of_job;
   }
   return "blob";
 }

@@ -26,6 +26,8 @@ enum class BlobUse {
   kOptimizerState,
   // Of a step in progress.
   kUpdate,
+  // What a past step's record names and is kept.
+  kRetained,
 };
 
 // One reason why a blob must be there.

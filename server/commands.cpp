@@ -21,6 +21,7 @@ struct RunTexts {
   std::string log_format = "text";
   std::string log_level = "info";
   std::string disk_reserve = "256MB";
+  std::string keep_bytes = "4GB";
 };
 
 int tell(const Error& error) {
@@ -52,6 +53,9 @@ int run(ServerOptions options, const RunTexts& texts) {
   if (!reserve)
     return tell(fail(reserve.error().code, "--disk-reserve: " + reserve.error().message));
   options.disk_reserve_bytes = *reserve;
+  const auto keep = parse_byte_size(texts.keep_bytes);
+  if (!keep) return tell(fail(keep.error().code, "--keep-bytes: " + keep.error().message));
+  options.keep_bytes = *keep;
   // A peer that hangs up is an error value, not a signal.
   std::signal(SIGPIPE, SIG_IGN);
   if (!options.public_url.empty()) {
@@ -95,7 +99,7 @@ void add_upload_options(CLI::App& verb, ServerOptions& options) {
       ->default_str("16GiB");
 }
 
-void add_retention_options(CLI::App& verb, ServerOptions& options) {
+void add_retention_options(CLI::App& verb, ServerOptions& options, RunTexts& texts) {
   verb.add_option("--checkpoints-kept", options.checkpoints_kept,
                   "of each job keep the newest so many checkpoints, and the best one")
       ->type_name("K")
@@ -104,6 +108,15 @@ void add_retention_options(CLI::App& verb, ServerOptions& options) {
   verb.add_option("--checkpoint-every", options.checkpoint_every,
                   "keep every Nth checkpoint, too; 0: none")
       ->type_name("N")
+      ->capture_default_str();
+  verb.add_option("--keep-steps", options.keep_steps,
+                  "of each job keep the updates of so many past steps, for audits and rewinds")
+      ->type_name("N")
+      ->check(CLI::Range(0U, kKeepStepsMax))
+      ->capture_default_str();
+  verb.add_option("--keep-bytes", texts.keep_bytes,
+                  "... but of all jobs together at most this; the oldest go first")
+      ->type_name("SIZE")
       ->capture_default_str();
 }
 
@@ -142,7 +155,7 @@ void add_run_options(CLI::App& verb, ServerOptions& options, RunTexts& texts) {
       ->capture_default_str();
   add_upload_options(verb, options);
   add_limit_options(verb, options);
-  add_retention_options(verb, options);
+  add_retention_options(verb, options, texts);
   verb.add_option("--log-format", texts.log_format, "text or json, to stderr")
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();

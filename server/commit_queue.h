@@ -1,6 +1,6 @@
 // Transitions on their way to the store, in the order of the decisions. Holds back a transition
 // that counts an update until the update's blob is safe, or until the step that it belongs to has
-// been published: then both transitions are committed as one, and the blob is never needed again.
+// been published: then both transitions are committed as one, and no step needs the blob again.
 //
 //   Core::settle -> push() -> [make_durable on the pool | consumed by a later push] ->
 //   Store::commit

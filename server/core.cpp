@@ -50,7 +50,9 @@ Core::Core(const CoreParts& parts, ServerSnapshot snapshot, std::vector<Manifest
                    }),
       commits_(parts.store, parts.blobs, parts.strand, parts.pool),
       timer_(parts.strand),
-      sweep_timer_(parts.strand) {
+      sweep_timer_(parts.strand),
+      keeper_(parts.blobs, parts.strand,
+              [this](const Digest& blob) { return coordinator_.is_blob_referenced(blob); }) {
   MH_CHECK(snapshot.datasets.size() == manifests.size());
   for (std::size_t i = 0; i < manifests.size(); ++i) {
     datasets_.add(std::move(snapshot.datasets[i]), std::move(manifests[i]));
@@ -65,7 +67,23 @@ void Core::start() {
     }
   }
   settle_alone(coordinator_.initial_effects(now()));
+  settle_retained();
   tick();
+}
+
+void Core::settle_retained() {
+  for (const scheduler::JobView& view : coordinator_.jobs(now())) {
+    const std::vector<scheduler::RetainedStep> steps = coordinator_.retained_steps(view.row.id);
+    const auto lost = std::find_if(steps.rbegin(), steps.rend(), [this](const auto& step) {
+      return !std::all_of(step.blobs.begin(), step.blobs.end(),
+                          [this](const Digest& blob) { return parts_.blobs.contains(blob); });
+    });
+    if (lost == steps.rend()) continue;
+    log_warn("blobs of past steps are gone: these steps can no longer be audited or taken back",
+             {{"job", view.row.id}, {"up_to_step", lost->step}});
+    settle_alone(coordinator_.give_up_retained(view.row.id, lost->sequence));
+  }
+  settle_alone(coordinator_.limit_retained());
 }
 
 std::uint32_t Core::active_host_count() const {
@@ -77,6 +95,7 @@ void Core::stop() {
   timer_.cancel();
   sweep_timer_.cancel();
   parked_.stop();
+  keeper_.stop();
 }
 
 asio::awaitable<void> Core::commit(Transaction transaction) {
@@ -218,6 +237,7 @@ void Core::step_done(JobId job, std::uint64_t step, scheduler::StepOutput output
   }
   std::vector<Digest> consumed = std::move(aggregating_[job]);
   aggregating_.erase(job);
+  keeper_.keep(consumed);
   settle_alone(coordinator_.step_completed(job, step, output, now()), std::move(consumed));
 }
 

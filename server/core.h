@@ -31,6 +31,7 @@
 #include <utility>
 
 #include "proto/base/clock.h"
+#include "proto/base/signature.h"
 #include "scheduler/coordinator.h"
 #include "server/accounts.h"
 #include "server/aggregation_runner.h"
@@ -43,6 +44,7 @@
 #include "server/parked_calls.h"
 #include "server/store.h"
 #include "server/turnstile.h"
+#include "server/update_keeper.h"
 
 namespace mh::server {
 
@@ -64,6 +66,8 @@ struct CoreParts {
   HostUploads& host_uploads;
   const DiskWatch& disk;
   const Clock& clock;
+  // Signs step records.
+  const SigningKey& signing_key;
   // The state strand, and where functions may block on the disk.
   asio::any_io_executor strand;
   asio::any_io_executor pool;
@@ -103,6 +107,8 @@ class Core {
   const DiskWatch& disk() const { return parts_.disk; }
   const asio::any_io_executor& strand() const { return parts_.strand; }
   const asio::any_io_executor& pool() const { return parts_.pool; }
+  // Thread-safe.
+  const SigningKey& signing_key() const { return parts_.signing_key; }
   const std::string& server_id() const { return server_id_; }
   TimePoint now() const { return parts_.clock.now(); }
   TimePoint started() const { return started_; }
@@ -148,6 +154,8 @@ class Core {
   void finish_effects(scheduler::Effects effects);
   // Measures and tells the coordinator.
   asio::awaitable<void> compare(scheduler::Comparison comparison);
+  // Gives up kept blobs that are not there, and what the options do not keep.
+  void settle_retained();
   void step_done(JobId job, std::uint64_t step, scheduler::StepOutput output);
   void tick();
   void sweep();
@@ -177,6 +185,7 @@ class Core {
   bool is_sweeping_ = false;
   // Rings for the next sweep while a backup holds the blobs.
   asio::steady_timer sweep_timer_;
+  UpdateKeeper keeper_;
   bool is_stopping_ = false;
 };
 

@@ -164,7 +164,8 @@ class Backup {
   }
 
   Status copy_secrets() {
-    for (const auto& [from, to] : {std::pair(from_.admin_token(), to_.admin_token()),
+    for (const auto& [from, to] : {std::pair(from_.signing_key(), to_.signing_key()),
+                                   std::pair(from_.admin_token(), to_.admin_token()),
                                    std::pair(from_.invitation(), to_.invitation())}) {
       const auto text = read_file(from, kSecretBytesMax);
       // An admin may have put them away.

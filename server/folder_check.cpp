@@ -65,6 +65,9 @@ std::string advice_for(const BlobNeed& need, const std::filesystem::path& place,
     case BlobUse::kOptimizerState:
     case BlobUse::kUpdate:
       return "the step cannot be finished: " + restore + "; or " + again;
+    case BlobUse::kRetained:
+      return "no job needs it, but nobody can check this step any more, nor take it back: " +
+             restore;
   }
   return restore;
 }
@@ -119,6 +122,12 @@ class Checker {
     report_.job_count = snapshot_.scheduler.jobs.size();
     report_.host_count = snapshot_.scheduler.hosts.size();
     MH_TRY(const auto miscounts, miscounts_of(database));
+    if (!options_.is_quick) {
+      MH_TRY(const auto faults, record_faults_of(database));
+      for (const std::string& text : faults) {
+        add("step records", text, "'manyhands verify' will fail for this job: " + restore);
+      }
+    }
     for (const std::string& text : miscounts) {
       add("counting", text,
           "a defect of this program or of the disk: keep a copy of the folder, "

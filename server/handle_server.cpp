@@ -1,6 +1,7 @@
 // ServerService: what is this, how does it do? Needs no token.
 #include "manyhands/v1/admin.pb.h"
 #include "proto/base/build_info.h"
+#include "proto/base/signature.h"
 #include "server/handler.h"
 #include "server/handlers.h"
 
@@ -25,6 +26,7 @@ asio::awaitable<Result<v1::GetStatusResponse>> get_status(Core& core, net::CallC
       core.accounts().authenticate(context.bearer_token, Role::kResearcher, core.now());
   if (may_look) degraded += " (" + core.disk().folder().string() + ")";
   response.set_degraded(std::move(degraded));
+  response.set_public_key(to_hex(core.signing_key().public_key()));
   co_return response;
 }
 

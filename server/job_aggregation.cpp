@@ -180,6 +180,7 @@ Result<scheduler::StepOutput> JobAggregation::publish(std::uint64_t steps_done) 
   scheduler::StepOutput output;
   output.gradient_norm = outcome_.gradient_norm;
   output.learning_rate = outcome_.learning_rate;
+  output.state_bytes = parameters_->header().payload_bytes() + optimizer_->header().payload_bytes();
   before_publish.pass();
   // Both wait for the disk most of the time: side by side.
   std::future<Result<Digest>> optimizer;

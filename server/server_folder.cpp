@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::size_t kServerIdBytes = 8;
 constexpr std::uint32_t kFirstInvitationUses = 100'000;
+constexpr std::uint64_t kKeyBytesMax = 4096;
 constexpr int kLockAttempts = 5;
 constexpr std::chrono::milliseconds kLockPause{20};
 
@@ -44,7 +45,9 @@ Status fill(const ServerFolder& folder, TimePoint now) {
   store->commit(std::move(first), [&committed] { committed.set_value(); });
   committed.get_future().wait();
   MH_TRY_VOID(write_file_atomically(folder.admin_token(), token.text + "\n", 0600));
-  return write_file_atomically(folder.invitation(), invitation.text + "\n", 0600);
+  MH_TRY_VOID(write_file_atomically(folder.invitation(), invitation.text + "\n", 0600));
+  MH_TRY_VOID(open_signing_key(folder));
+  return {};
 }
 
 }  // namespace
@@ -72,6 +75,21 @@ Status make_server_folder(const std::filesystem::path& folder, TimePoint now) {
     return made;
   }
   return fsync_dir(target.parent_path());
+}
+
+Result<SigningKey> open_signing_key(const ServerFolder& folder) {
+  const auto text = read_file(folder.signing_key(), kKeyBytesMax);
+  if (!text && text.error().code == Errc::kNotFound) {
+    SigningKey made = SigningKey::make();
+    MH_TRY_VOID(write_file_atomically(folder.signing_key(), made.pem(), 0600));
+    return made;
+  }
+  if (!text) return text.error();
+  auto key = SigningKey::from_pem(*text);
+  if (!key)
+    return fail(Errc::kDataLoss, folder.signing_key().string() + " " + key.error().message +
+                                     ": copy it from a backup");
+  return key;
 }
 
 Result<UniqueFd> lock_server_folder(const ServerFolder& folder) {

@@ -8,6 +8,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/file.h"
 #include "proto/base/result.h"
+#include "proto/base/signature.h"
 
 namespace mh::server {
 
@@ -20,6 +21,8 @@ struct ServerFolder {
   std::filesystem::path uploads() const { return root / "uploads"; }
   std::filesystem::path admin_token() const { return root / "admin.token"; }
   std::filesystem::path invitation() const { return root / "invitation"; }
+  // What step records are signed with; the server's identity for those who audit it.
+  std::filesystem::path signing_key() const { return root / "signing.key"; }
   std::filesystem::path lock() const { return root / "lock"; }
 };
 
@@ -27,6 +30,10 @@ struct ServerFolder {
 // and an invitation. All of it appears at once, or nothing does.
 // Errors: kAlreadyExists (the folder is not empty), kInternal, kResourceExhausted.
 Status make_server_folder(const std::filesystem::path& folder, TimePoint now);
+
+// The key in the folder; where there is none (an older version made the folder) it is made now.
+// Errors: kDataLoss (the file is not a key), kInternal, kResourceExhausted.
+Result<SigningKey> open_signing_key(const ServerFolder& folder);
 
 // Takes the folder for this process; the lock lasts as long as the descriptor.
 // Errors: kNotFound (not a server's folder), kUnavailable (another server has it).

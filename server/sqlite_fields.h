@@ -32,6 +32,8 @@ inline constexpr const char* kTable<scheduler::ResultRow> = "results";
 template <>
 inline constexpr const char* kTable<scheduler::StepRow> = "steps";
 template <>
+inline constexpr const char* kTable<scheduler::StepRecordRow> = "step_records";
+template <>
 inline constexpr const char* kTable<scheduler::EvaluationRow> = "evaluations";
 template <>
 inline constexpr const char* kTable<scheduler::CheckpointRow> = "checkpoints";
@@ -125,6 +127,9 @@ void each_field(Row& row, Visitor& v) {
   v.field("wasted_gflop", row.wasted_gflop);
   v.field("checked_gflop", row.checked_gflop);
   v.field("differed_gflop", row.differed_gflop);
+  v.field("record_count", row.record_count);
+  v.field("record_digest", row.record_digest);
+  v.field("retained_from", row.retained_from);
 }
 
 template <RowOf<scheduler::HostRow> Row, class Visitor>
@@ -204,6 +209,16 @@ void each_field(Row& row, Visitor& v) {
   v.field("learning_rate", row.learning_rate);
   v.field("finished", row.finished);
   v.field("parameters_digest", row.parameters_digest);
+}
+
+template <RowOf<scheduler::StepRecordRow> Row, class Visitor>
+void each_field(Row& row, Visitor& v) {
+  v.key("job", row.job);
+  v.key("sequence", row.sequence);
+  v.field("step", row.step);
+  v.field("digest", row.digest);
+  v.field("blob_bytes", row.blob_bytes);
+  v.field("record", row.record);
 }
 
 template <RowOf<scheduler::EvaluationRow> Row, class Visitor>

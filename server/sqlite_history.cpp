@@ -111,6 +111,27 @@ Result<std::vector<scheduler::StepRow>> SqliteStore::steps(JobId job, std::uint6
   return points;
 }
 
+Result<std::vector<scheduler::StepRecordRow>> SqliteStore::records(JobId job,
+                                                                   std::uint64_t from_sequence,
+                                                                   std::uint64_t count_max,
+                                                                   std::uint64_t bytes_max) {
+  const std::lock_guard lock(reader_mutex_);
+  MH_TRY(Statement statement, reader_.prepare(select_sql<scheduler::StepRecordRow>(
+                                  "WHERE job=?1 AND sequence>=?2 ORDER BY sequence")));
+  statement.bind(1, job.value()).bind(2, std::min<std::uint64_t>(from_sequence, INT64_MAX));
+  std::vector<scheduler::StepRecordRow> rows;
+  std::uint64_t bytes = 0;
+  while (rows.size() < count_max) {
+    MH_TRY(const bool has_row, statement.step());
+    if (!has_row) break;
+    MH_TRY(scheduler::StepRecordRow row, read_row<scheduler::StepRecordRow>(statement));
+    bytes += row.record.size();
+    if (bytes > bytes_max && !rows.empty()) break;
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
 Result<std::vector<scheduler::EvaluationRow>> SqliteStore::evaluations(JobId job) {
   const std::lock_guard lock(reader_mutex_);
   MH_TRY(Statement statement,

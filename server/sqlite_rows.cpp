@@ -34,10 +34,11 @@ struct Upsert {
 struct RowWriter::Statements {
   std::tuple<Upsert<scheduler::JobRow>, Upsert<scheduler::HostRow>, Upsert<scheduler::WorkunitRow>,
              Upsert<scheduler::ResultRow>, Upsert<scheduler::StepRow>,
-             Upsert<scheduler::EvaluationRow>, Upsert<scheduler::CheckpointRow>,
-             Upsert<scheduler::ContributionRow>, Upsert<scheduler::JobLogRow>, Upsert<AccountRow>,
-             Upsert<TokenRow>, Upsert<InvitationRow>, Upsert<HostSecretRow>, Upsert<DatasetRow>,
-             Upsert<JobSourceRow>, Upsert<scheduler::HostLogRow>, Upsert<scheduler::CreditRow>,
+             Upsert<scheduler::StepRecordRow>, Upsert<scheduler::EvaluationRow>,
+             Upsert<scheduler::CheckpointRow>, Upsert<scheduler::ContributionRow>,
+             Upsert<scheduler::JobLogRow>, Upsert<AccountRow>, Upsert<TokenRow>,
+             Upsert<InvitationRow>, Upsert<HostSecretRow>, Upsert<DatasetRow>, Upsert<JobSourceRow>,
+             Upsert<scheduler::HostLogRow>, Upsert<scheduler::CreditRow>,
              Upsert<scheduler::AgreementRow>>
       upserts;
   Statement remove_checkpoint;
@@ -78,6 +79,7 @@ struct RowWriter::Statements {
     MH_TRY_VOID(write(changes.workunits));
     MH_TRY_VOID(write(changes.results));
     MH_TRY_VOID(write(changes.steps));
+    MH_TRY_VOID(write(changes.records));
     MH_TRY_VOID(write(changes.evaluations));
     MH_TRY_VOID(write_checkpoints(changes.checkpoints));
     MH_TRY_VOID(write(changes.contributions));

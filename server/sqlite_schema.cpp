@@ -301,7 +301,25 @@ CREATE TABLE agreements(
 ) STRICT, WITHOUT ROWID;
 )sql";
 
-constexpr std::array kMigrations{kFirstTables, kThreadsAndWaste, kChecksAndCredit};
+// Records begin with the next step of a job. Texts are long, so the table has row ids.
+constexpr const char* kStepRecords = R"sql(
+ALTER TABLE jobs ADD COLUMN record_count INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN record_digest BLOB NOT NULL
+  DEFAULT x'0000000000000000000000000000000000000000000000000000000000000000';
+ALTER TABLE jobs ADD COLUMN retained_from INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE step_records(
+  job INTEGER NOT NULL REFERENCES jobs,
+  sequence INTEGER NOT NULL,
+  step INTEGER NOT NULL,
+  digest BLOB NOT NULL,
+  blob_bytes INTEGER NOT NULL,
+  record TEXT NOT NULL,
+  PRIMARY KEY(job, sequence)
+) STRICT;
+)sql";
+
+constexpr std::array kMigrations{kFirstTables, kThreadsAndWaste, kChecksAndCredit, kStepRecords};
 
 Error too_new(std::int64_t version, std::int64_t known) {
   return fail(Errc::kFailedPrecondition,

@@ -1,6 +1,7 @@
 // Reads everything that a start needs, in one read transaction. See sqlite_rows.h.
 #include <algorithm>
 #include <cstddef>
+#include <iterator>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -60,6 +61,23 @@ Result<void> read_results(Database& database, scheduler::Snapshot& snapshot) {
   return {};
 }
 
+// Of each job those whose blobs are kept.
+Result<void> read_records(Database& database, scheduler::Snapshot& snapshot) {
+  MH_TRY(Statement statement, database.prepare(select_sql<scheduler::StepRecordRow>(
+                                  "WHERE job=?1 AND sequence>=?2 ORDER BY sequence")));
+  for (const scheduler::JobRow& job : snapshot.jobs) {
+    if (job.retained_from == job.record_count) continue;
+    statement.bind(1, job.id.value()).bind(2, job.retained_from);
+    MH_TRY(auto rows, read_rows<scheduler::StepRecordRow>(statement));
+    if (rows.size() != job.record_count - job.retained_from) {
+      return fail(Errc::kDataLoss, "database: job " + to_string(job.id) + " lacks step records");
+    }
+    std::move(rows.begin(), rows.end(), std::back_inserter(snapshot.records));
+    statement.reset();
+  }
+  return {};
+}
+
 Result<void> read_scheduler(Database& database, scheduler::Snapshot& snapshot) {
   MH_TRY_VOID(read_all(database, "ORDER BY id", snapshot.jobs));
   MH_TRY_VOID(read_all(database, "ORDER BY id", snapshot.hosts));
@@ -73,6 +91,7 @@ Result<void> read_scheduler(Database& database, scheduler::Snapshot& snapshot) {
   MH_TRY_VOID(read_all(database, "WHERE job IN (SELECT id FROM jobs WHERE state IN (1, 2))",
                        snapshot.agreements));
   MH_TRY_VOID(read_all(database, "WHERE is_kept ORDER BY job, step", snapshot.checkpoints));
+  MH_TRY_VOID(read_records(database, snapshot));
   MH_TRY_VOID(read_all(database, std::string("WHERE id IN (") + kLivingWorkunits + ") ORDER BY id",
                        snapshot.workunits));
   MH_TRY_VOID(read_results(database, snapshot));

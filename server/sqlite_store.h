@@ -59,6 +59,9 @@ class SqliteStore final : public Store {
   Result<ServerSnapshot> load() override;
   Result<std::vector<scheduler::StepRow>> steps(JobId job, std::uint64_t from_step,
                                                 std::uint64_t point_max) override;
+  Result<std::vector<scheduler::StepRecordRow>> records(JobId job, std::uint64_t from_sequence,
+                                                        std::uint64_t count_max,
+                                                        std::uint64_t bytes_max) override;
   Result<std::vector<scheduler::EvaluationRow>> evaluations(JobId job) override;
   Result<std::vector<scheduler::JobLogRow>> log(JobId job, std::uint64_t entry_max) override;
   Result<std::vector<scheduler::HostLogRow>> host_log(HostId host,

@@ -9,6 +9,8 @@
 #include <cmath>
 
 #include "proto/base/file.h"
+#include "proto/base/step_record.h"
+#include "server/sqlite_codec.h"
 #include "server/sqlite_rows.h"
 
 namespace mh::server {
@@ -141,6 +143,26 @@ Status check_samples(Database& database, std::vector<std::string>& problems) {
   }
 }
 
+// What is wrong with the records of a job; empty: nothing.
+Result<std::string> record_fault(Database& database, const scheduler::JobRow& job) {
+  MH_TRY(Statement statement,
+         database.prepare(select_sql<scheduler::StepRecordRow>("WHERE job=?1 ORDER BY sequence")));
+  statement.bind(1, job.id.value());
+  RecordChain chain;
+  for (;;) {
+    MH_TRY(const bool has_row, statement.step());
+    if (!has_row) break;
+    MH_TRY(const auto row, read_row<scheduler::StepRecordRow>(statement));
+    const std::string which = "record " + std::to_string(row.sequence) + " (step " +
+                              std::to_string(row.step) + ") of job " + to_string(job.id) + ": ";
+    if (sha256(row.record) != row.digest) return which + "its text is not what was signed";
+    if (const auto taken = chain.add(row.record); !taken) return which + taken.error().message;
+  }
+  if (chain.count() == job.record_count && chain.head() == job.record_digest) return std::string();
+  return "job " + to_string(job.id) + " has written " + std::to_string(job.record_count) +
+         " step records, " + std::to_string(chain.count()) + " are there";
+}
+
 // The other side of sqlite3_backup; closed whatever happens.
 class Copying {
  public:
@@ -206,6 +228,17 @@ Result<std::vector<std::string>> miscounts_of(Database& database) {
   MH_TRY_VOID(check_hosts(database, problems));
   MH_TRY_VOID(check_ledger(database, problems));
   MH_TRY_VOID(check_samples(database, problems));
+  return problems;
+}
+
+Result<std::vector<std::string>> record_faults_of(Database& database) {
+  std::vector<std::string> problems;
+  MH_TRY(Statement statement, database.prepare(select_sql<scheduler::JobRow>("ORDER BY id")));
+  MH_TRY(const auto jobs, read_rows<scheduler::JobRow>(statement));
+  for (const scheduler::JobRow& job : jobs) {
+    MH_TRY(const std::string fault, record_fault(database, job));
+    if (!fault.empty()) add(problems, fault);
+  }
   return problems;
 }
 

@@ -26,6 +26,10 @@ Result<std::vector<std::string>> damage_of(Database& database, bool is_quick);
 // counted. Empty: all is well. Errors: kInternal, kDataLoss.
 Result<std::vector<std::string>> miscounts_of(Database& database);
 
+// Step records whose bytes are not those of their digest, or that are no chain up to what their job
+// says; at most one for a job. Empty: all is well. Errors: kInternal, kDataLoss.
+Result<std::vector<std::string>> record_faults_of(Database& database);
+
 // Told of pages copied, and of all.
 using PagesCopied = std::function<void(std::uint64_t, std::uint64_t)>;
 

@@ -22,6 +22,7 @@ void append_changes(scheduler::Changes& to, scheduler::Changes from) {
   move_rows(to.workunits, std::move(from.workunits));
   move_rows(to.results, std::move(from.results));
   move_rows(to.steps, std::move(from.steps));
+  move_rows(to.records, std::move(from.records));
   move_rows(to.evaluations, std::move(from.evaluations));
   move_rows(to.checkpoints, std::move(from.checkpoints));
   move_rows(to.contributions, std::move(from.contributions));

@@ -67,6 +67,12 @@ class Store {
   // Steps from `from_step` on, thinned evenly to at most `point_max` (the last is always there).
   virtual Result<std::vector<scheduler::StepRow>> steps(JobId job, std::uint64_t from_step,
                                                         std::uint64_t point_max) = 0;
+  // Step records from a sequence number on: at most `count_max`, and at most `bytes_max` of their
+  // text, but one in any case.
+  virtual Result<std::vector<scheduler::StepRecordRow>> records(JobId job,
+                                                                std::uint64_t from_sequence,
+                                                                std::uint64_t count_max,
+                                                                std::uint64_t bytes_max) = 0;
   virtual Result<std::vector<scheduler::EvaluationRow>> evaluations(JobId job) = 0;
   // The newest `entry_max` entries, oldest first.
   virtual Result<std::vector<scheduler::JobLogRow>> log(JobId job, std::uint64_t entry_max) = 0;

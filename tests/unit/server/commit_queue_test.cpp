@@ -27,6 +27,10 @@ class NotingStore final : public Store {
   Result<std::vector<scheduler::StepRow>> steps(JobId, std::uint64_t, std::uint64_t) override {
     return std::vector<scheduler::StepRow>{};
   }
+  Result<std::vector<scheduler::StepRecordRow>> records(JobId, std::uint64_t, std::uint64_t,
+                                                        std::uint64_t) override {
+    return std::vector<scheduler::StepRecordRow>{};
+  }
   Result<std::vector<scheduler::EvaluationRow>> evaluations(JobId) override {
     return std::vector<scheduler::EvaluationRow>{};
   }

@@ -42,8 +42,8 @@ class FolderTest : public testing::Test {
     blobs_ = std::make_unique<BlobStore>(BlobStore::open(where.blobs()).value());
     store_ = SqliteStore::open(where.database()).value();
     ServerSnapshot snapshot = store_->load().value();
-    coordinator_ = std::make_unique<scheduler::Coordinator>(scheduler::CoordinatorOptions{},
-                                                            std::move(snapshot.scheduler), now_);
+    coordinator_ =
+        std::make_unique<scheduler::Coordinator>(rules_, std::move(snapshot.scheduler), now_);
     coordinator_->sanity_check();
   }
   void stop() {
@@ -187,6 +187,8 @@ class FolderTest : public testing::Test {
 
   TemporaryFolder temporary_;
   TimePoint now_ = SystemClock().now();
+  // Of the next start.
+  scheduler::CoordinatorOptions rules_;
   std::unique_ptr<UniqueFd> lock_;
   std::unique_ptr<BlobStore> blobs_;
   std::unique_ptr<SqliteStore> store_;

@@ -44,6 +44,8 @@ INSERT INTO job_log VALUES(1, 1, 54, 0, 'submitted');
 constexpr const char* kRows[] = {
     kRowsOfVersion1,
     "UPDATE jobs SET threads = 55, wasted_gflop = 0.05",
+    "UPDATE jobs SET record_count = 1, record_digest = randomblob(32), retained_from = 0;"
+    "INSERT INTO step_records VALUES(1, 0, 0, randomblob(32), 56, '{}')",
 };
 
 class SchemaTest : public testing::Test {
