@@ -89,6 +89,23 @@ Status Context::download(const Digest& digest, const std::filesystem::path& targ
   return {};
 }
 
+Status Context::fetch_file(const Digest& digest, const std::filesystem::path& target,
+                           std::uint64_t bytes_max) {
+  MH_TRY_VOID(connect());
+  net::DownloadOptions options;
+  options.bytes_max = bytes_max;
+  const auto report = connection_->client.download(digest, target, options);
+  if (!report.has_value()) return explain(report.error());
+  return {};
+}
+
+Result<std::string> Context::fetch(const Digest& digest, std::uint64_t bytes_max) {
+  MH_TRY_VOID(connect());
+  auto content = connection_->client.fetch(digest, bytes_max);
+  if (!content.has_value()) return explain(content.error());
+  return content;
+}
+
 void Context::print_json(const google::protobuf::Message& message) {
   google::protobuf::util::JsonPrintOptions options;
   options.add_whitespace = true;

@@ -58,6 +58,13 @@ class Context {
   Status download(const Digest& digest, const std::filesystem::path& target,
                   std::function<void(std::uint64_t done, std::uint64_t total)> progress);
 
+  /// Downloads a blob that nobody keeps to a file, verified. Errors: also kDataLoss (its bytes are
+  /// not those of the digest), kResourceExhausted (longer than bytes_max), kNotFound.
+  Status fetch_file(const Digest& digest, const std::filesystem::path& target,
+                    std::uint64_t bytes_max);
+  /// A small blob, verified. Errors: the same.
+  Result<std::string> fetch(const Digest& digest, std::uint64_t bytes_max);
+
   /// Prints a message as JSON, every field shown.
   void print_json(const google::protobuf::Message& message);
 

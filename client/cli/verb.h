@@ -51,6 +51,7 @@ std::vector<Verb> host_verbs();
 std::vector<Verb> account_verbs();
 std::vector<Verb> model_verbs();
 std::vector<Verb> aggregate_verbs();
+std::vector<Verb> verify_verbs();
 std::vector<Verb> completion_verbs();
 
 /// All of them, in the order of --help.
