@@ -1,6 +1,7 @@
 #include "trainer/robust/aggregate.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <numeric>
 
@@ -10,8 +11,8 @@
 namespace mh::robust {
 namespace {
 
-/// Bytes compared at a time before looking for the element that differs.
-constexpr std::size_t kCompareBytes = 65'536;
+/// Elements compared at a time before looking for the one that differs.
+constexpr std::size_t kCompareColumns = 4'096;
 
 float value_at(const std::byte* vector, std::size_t index) {
   float value = 0;
@@ -20,12 +21,14 @@ float value_at(const std::byte* vector, std::size_t index) {
 }
 
 /// True if the first element that differs is smaller in `a`. Also for NaN an order, by bits.
-bool comes_before(const std::byte* a, const std::byte* b, std::size_t count) {
-  const std::size_t bytes = count * sizeof(float);
-  for (std::size_t at = 0; at < bytes; at += kCompareBytes) {
-    const std::size_t part = std::min(kCompareBytes, bytes - at);
-    if (std::memcmp(a + at, b + at, part) == 0) continue;
-    for (std::size_t i = at / sizeof(float);; ++i) {
+bool comes_before(const Vector& first, const Vector& second, std::size_t count) {
+  std::array<float, kCompareColumns> room_a, room_b;
+  for (std::size_t at = 0; at < count; at += kCompareColumns) {
+    const std::size_t part = std::min(kCompareColumns, count - at);
+    const std::byte* a = values_at(first, at, part, room_a.data());
+    const std::byte* b = values_at(second, at, part, room_b.data());
+    if (std::memcmp(a, b, part * sizeof(float)) == 0) continue;
+    for (std::size_t i = 0;; ++i) {
       const int order = std::memcmp(a + i * sizeof(float), b + i * sizeof(float), sizeof(float));
       if (order == 0) continue;
       const float left = value_at(a, i), right = value_at(b, i);
@@ -35,12 +38,41 @@ bool comes_before(const std::byte* a, const std::byte* b, std::size_t count) {
   return false;
 }
 
+Vector vector_of(const Input& input) {
+  Vector vector;
+  if (input.sums.empty()) {
+    vector.parts.push_back(input.values.data());
+    return vector;
+  }
+  for (const std::span<const float> sum : input.sums)
+    vector.parts.push_back(std::as_bytes(sum).data());
+  vector.divisor = input.sample_count;
+  return vector;
+}
+
+Status check_size(const Input& input, std::size_t count) {
+  const auto refuse = [&](std::size_t found) {
+    return fail(Errc::kInvalidArgument, input.name + " has " + std::to_string(found) +
+                                            " elements, expected " + std::to_string(count));
+  };
+  if (input.sums.empty() && input.values.size() != count * sizeof(float))
+    return refuse(input.values.size() / sizeof(float));
+  for (const std::span<const float> sum : input.sums) {
+    if (sum.size() != count) return refuse(sum.size());
+  }
+  if (!input.sums.empty() && input.sample_count == 0)
+    return fail(Errc::kInvalidArgument, input.name + " has sums of no samples");
+  return {};
+}
+
 Error not_finite(std::span<const Input> inputs, std::span<const model::ParameterSpec> layout,
                  std::size_t count) {
   for (const Input& input : inputs) {
-    const auto index = first_not_finite(input.values.data(), count);
+    const Vector vector = vector_of(input);
+    const auto index = first_not_finite(vector, count);
     if (!index) continue;
-    const float value = value_at(input.values.data(), *index);
+    float room = 0;
+    const float value = value_at(values_at(vector, *index, 1, &room), 0);
     std::string where = "element " + std::to_string(*index);
     for (const model::ParameterSpec& tensor : layout) {
       if (*index >= tensor.offset && *index - tensor.offset < tensor.count)
@@ -59,11 +91,13 @@ class Aggregation {
               const PassOptions& options)
       : recipe_(recipe), options_(options), order_(inputs.size()) {
     columns_.count = count;
+    std::vector<Vector> given;
+    for (const Input& input : inputs) given.push_back(vector_of(input));
     std::iota(order_.begin(), order_.end(), std::size_t{0});
     std::stable_sort(order_.begin(), order_.end(), [&](std::size_t a, std::size_t b) {
-      return comes_before(inputs[a].values.data(), inputs[b].values.data(), count);
+      return comes_before(given[a], given[b], count);
     });
-    for (const std::size_t i : order_) columns_.vectors.push_back(inputs[i].values.data());
+    for (const std::size_t i : order_) columns_.vectors.push_back(std::move(given[i]));
   }
 
   /// False if a value is not finite.
@@ -171,12 +205,7 @@ Result<Outcome> aggregate(const Recipe& recipe, std::span<const Input> inputs,
                           std::span<const model::ParameterSpec> layout, std::span<float> out,
                           const PassOptions& options) {
   MH_TRY_VOID(check_recipe(recipe, inputs.size()));
-  for (const Input& input : inputs) {
-    if (input.values.size() == out.size_bytes()) continue;
-    return fail(Errc::kInvalidArgument, input.name + " has " +
-                                            std::to_string(input.values.size() / sizeof(float)) +
-                                            " elements, expected " + std::to_string(out.size()));
-  }
+  for (const Input& input : inputs) MH_TRY_VOID(check_size(input, out.size()));
   Aggregation aggregation(recipe, inputs, out.size(), options);
   if (!aggregation.run(out)) return not_finite(inputs, layout, out.size());
   return aggregation.take_outcome();

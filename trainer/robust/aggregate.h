@@ -1,7 +1,7 @@
 // n vectors in, one out: a recipe carried out on updates that lie in memory maps.
 //
 // Flow: files -> MappedFile -> Input -> aggregate() -> the aggregated vector. The `manyhands
-// aggregate` verb calls it with safetensors, the server's aggregation may with tensor packs.
+// aggregate` verb calls it with safetensors, step_gradient.h with tensor packs.
 // 1. The vectors are put in an order of their own, by value (the first differing element decides),
 //    so that the order and the names of the inputs change no bit; ties are broken by that order.
 // 2. One pass for the inner products, if distances or norms are needed; a second one relative to a
@@ -12,6 +12,7 @@
 // returns; the number changes no bit.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -28,6 +29,11 @@ struct Input {
   std::string name;
   /// float32, little-endian, tensors one after another as in `layout`; not necessarily aligned.
   std::span<const std::byte> values;
+  /// Instead of `values`, for what came in several parts: sums over samples, which are added in
+  /// this order, in double, and divided by `sample_count`; the vector is never written down as a
+  /// whole.
+  std::vector<std::span<const float>> sums = {};
+  std::uint64_t sample_count = 0;
 };
 
 struct Outcome {

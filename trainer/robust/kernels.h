@@ -35,6 +35,24 @@ struct Term {
   double weight = 0;
 };
 
+/// Rows of a tile that are added up beforehand in every way, for mix_groups().
+inline constexpr std::size_t kGroupRows = 4;
+inline constexpr std::size_t kGroupSums = 16;
+/// Columns that mix_groups() works on at a time: its table holds kGroupSums times so many doubles
+/// for each group.
+inline constexpr std::size_t kGroupColumns = 8;
+
+/// Rows that are each a sum of some rows of a tile, times a weight.
+struct GroupedMix {
+  /// Rows of the tile / kGroupRows.
+  std::size_t groups = 0;
+  /// For each new row, for each group: bit k says that row k of the group is in the sum.
+  const std::uint8_t* members = nullptr;
+  /// For each new row.
+  const double* weights = nullptr;
+  std::size_t rows = 0;
+};
+
 struct Kernels {
   /// Copies `columns` float32 values, not necessarily aligned, as they are but -0, which becomes 0;
   /// pads to a multiple of 8. False if one of them is NaN or infinite.
@@ -59,6 +77,11 @@ struct Kernels {
   /// out = the sum of weight × row over `terms`, in order, in double, rounded once.
   void (*mix)(const double* tile, std::size_t stride, std::size_t columns, const Term* terms,
               std::size_t term_count, float* out);
+  /// Row i of `out` = (the sums of its members of each group, each in order, added in the order of
+  /// the groups, in double) × weight, rounded once. `table`: room for groups × kGroupSums ×
+  /// kGroupColumns. Requires: rows of the tile a multiple of kGroupRows.
+  void (*mix_groups)(const double* tile, std::size_t stride, std::size_t columns,
+                     const GroupedMix& mix, double* table, float* out);
   /// out[i] = (sum of weight × float32 at values[index] + 4 i, in order) / divisor, rounded once.
   /// False if a sum is not finite. Requires: columns <= kSumColumns.
   bool (*weighted_sum)(const std::byte* const* values, std::size_t columns, const Term* terms,

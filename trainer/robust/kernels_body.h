@@ -210,6 +210,47 @@ void mix(const double* tile, std::size_t stride, std::size_t columns, const Term
   for (; i < columns; i += 8) mix_block<2>(tile + i, stride, terms, term_count, out + i);
 }
 
+/// The sums of all subsets of the rows of one group: entry m is that of the rows whose bits are in
+/// m.
+MH_INLINE void sum_subsets(const double* rows, std::size_t stride, double* table) {
+  constexpr std::size_t kVectors = kGroupColumns / 4;
+  for (std::size_t v = 0; v < kVectors; ++v) store_vector(table + v * 4, Double4{});
+  for (std::size_t row = 0; row < kGroupRows; ++row) {
+    const std::size_t bit = std::size_t{1} << row;
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      const Double4 value = load_vector<Double4>(rows + row * stride + v * 4);
+      for (std::size_t below = 0; below < bit; ++below) {
+        const Double4 sum = load_vector<Double4>(table + below * kGroupColumns + v * 4) + value;
+        store_vector(table + (bit + below) * kGroupColumns + v * 4, sum);
+      }
+    }
+  }
+}
+
+void mix_groups(const double* tile, std::size_t stride, std::size_t columns, const GroupedMix& mix,
+                double* table, float* out) {
+  for (std::size_t i = 0; i < columns; i += kGroupColumns) {
+    for (std::size_t group = 0; group < mix.groups; ++group)
+      sum_subsets(tile + group * kGroupRows * stride + i, stride,
+                  table + group * kGroupSums * kGroupColumns);
+    for (std::size_t row = 0; row < mix.rows; ++row) {
+      const std::uint8_t* members = mix.members + row * mix.groups;
+      const double* sums = table;
+      Double4 left = {}, right = {};
+      for (std::size_t group = 0; group < mix.groups; ++group) {
+        const double* entry = sums + members[group] * kGroupColumns;
+        left += load_vector<Double4>(entry);
+        right += load_vector<Double4>(entry + 4);
+        sums += kGroupSums * kGroupColumns;
+      }
+      const double weight = mix.weights[row];
+      float* to = out + row * stride + i;
+      store_vector(to, Float4(__builtin_convertvector(left * weight, Float4) + 0.0F));
+      store_vector(to + 4, Float4(__builtin_convertvector(right * weight, Float4) + 0.0F));
+    }
+  }
+}
+
 MH_INLINE void add_one(double* sums, const std::byte* values, double weight, std::size_t columns) {
   for (std::size_t i = 0; i < columns; i += 4) {
     const Double4 sum = load_vector<Double4>(sums + i) + load_as_doubles(values + i * 4) * weight;
@@ -264,6 +305,7 @@ constexpr Kernels kTable = {
     .mean_around_median = mean_around_median,
     .gram = gram,
     .mix = mix,
+    .mix_groups = mix_groups,
     .weighted_sum = weighted_sum,
 };
 

@@ -1,6 +1,7 @@
 #include "trainer/robust/passes.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <cstring>
@@ -8,7 +9,9 @@
 #include <new>
 #include <thread>
 
+#include "proto/base/check.h"
 #include "trainer/robust/network.h"
+#include "trainer/update/aggregate.h"
 
 namespace mh::robust {
 namespace {
@@ -17,6 +20,8 @@ namespace {
 constexpr std::size_t kChunkColumns = 65'536;
 constexpr std::size_t kTileColumnsMax = 512;
 constexpr std::size_t kAlignment = 64;
+/// Parts of a mean that need no allocation.
+constexpr std::size_t kPartsAtOnce = 64;
 
 std::size_t rounded_up(std::size_t value, std::size_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
@@ -76,7 +81,9 @@ class GramWorker {
         width_(tile_columns(rows_, sizeof(double), 4 * options.tile_bytes)),
         bands_(bands),
         lanes_(rows_ * rows_ * kPartialSums),
-        tile_(rows_ * width_) {}
+        tile_(rows_ * width_),
+        room_(width_),
+        reference_room_(width_) {}
 
   bool operator()(std::size_t band) {
     const std::size_t band_columns = rounded_up((columns_.count + kBands - 1) / kBands, 64);
@@ -105,12 +112,13 @@ class GramWorker {
 
   bool load(std::size_t at, std::size_t count) {
     const std::byte* reference =
-        reference_ ? columns_.vectors[*reference_] + at * sizeof(float) : nullptr;
+        reference_ ? values_at(columns_.vectors[*reference_], at, count, reference_room_.data())
+                   : nullptr;
     bool is_good = true;
     for (std::size_t row = 0; row < columns_.vectors.size(); ++row) {
       const std::byte* less = reference_ == row ? nullptr : reference;
-      is_good &= kernels_.load_wide(columns_.vectors[row] + at * sizeof(float), less, count,
-                                    tile_.data() + row * width_);
+      const std::byte* values = values_at(columns_.vectors[row], at, count, room_.data());
+      is_good &= kernels_.load_wide(values, less, count, tile_.data() + row * width_);
     }
     return is_good;
   }
@@ -124,7 +132,40 @@ class GramWorker {
   std::vector<double>& bands_;
   std::vector<double> lanes_;
   Buffer<double> tile_;
+  Buffer<float> room_;
+  Buffer<float> reference_room_;
 };
+
+/// A mix of equal weights as sums over groups of rows; see GroupedMix. No groups: there is none, or
+/// it would be more work than the mix itself.
+struct Groups {
+  std::size_t count = 0;
+  std::vector<std::uint8_t> members;
+  std::vector<double> weights;
+};
+
+Groups groups_of(const Mix& mix, std::size_t vectors) {
+  Groups groups;
+  const std::size_t count = rounded_up(vectors, kGroupRows) / kGroupRows;
+  std::size_t terms = 0;
+  for (const std::vector<Term>& row : mix) {
+    terms += row.size();
+    const bool is_even = std::all_of(row.begin(), row.end(), [&](const Term& term) {
+      return term.weight == row.front().weight;
+    });
+    if (!is_even) return groups;
+  }
+  if (terms <= (mix.size() + kGroupSums) * count) return groups;
+  groups.count = count;
+  groups.members.resize(mix.size() * count);
+  for (std::size_t i = 0; i < mix.size(); ++i) {
+    groups.weights.push_back(mix[i].empty() ? 0 : mix[i].front().weight);
+    for (const Term& term : mix[i])
+      groups.members[i * count + term.index / kGroupRows] |=
+          static_cast<std::uint8_t>(1U << (term.index % kGroupRows));
+  }
+  return groups;
+}
 
 /// Loads, mixes, sorts and averages one chunk of columns at a time.
 class ColumnWorker {
@@ -142,8 +183,11 @@ class ColumnWorker {
         width_(tile_columns(std::max(rows_, columns.vectors.size()), sizeof(float),
                             mix.empty() ? options.tile_bytes : options.tile_bytes / 2)),
         tile_(rows_ * width_),
-        wide_(mix.empty() ? 0 : columns.vectors.size() * width_),
-        result_(width_) {}
+        wide_(mix.empty() ? 0 : rounded_up(columns.vectors.size(), kGroupRows) * width_),
+        groups_(groups_of(mix, columns.vectors.size())),
+        table_(groups_.count * kGroupSums * kGroupColumns),
+        result_(width_),
+        room_(width_) {}
 
   bool operator()(std::size_t chunk) {
     const std::size_t begin = chunk * kChunkColumns;
@@ -161,8 +205,8 @@ class ColumnWorker {
   bool load(std::size_t at, std::size_t count) {
     bool is_good = true;
     for (std::size_t row = 0; row < rows_; ++row) {
-      is_good &= kernels_.load(columns_.vectors[row] + at * sizeof(float), count,
-                               tile_.data() + row * width_);
+      const std::byte* values = values_at(columns_.vectors[row], at, count, room_.data());
+      is_good &= kernels_.load(values, count, tile_.data() + row * width_);
     }
     return is_good;
   }
@@ -170,10 +214,18 @@ class ColumnWorker {
   bool load_and_mix(std::size_t at, std::size_t count) {
     bool is_good = true;
     for (std::size_t row = 0; row < columns_.vectors.size(); ++row) {
-      is_good &= kernels_.load_wide(columns_.vectors[row] + at * sizeof(float), nullptr, count,
-                                    wide_.data() + row * width_);
+      const std::byte* values = values_at(columns_.vectors[row], at, count, room_.data());
+      is_good &= kernels_.load_wide(values, nullptr, count, wide_.data() + row * width_);
     }
     const std::size_t padded = rounded_up(count, kLaneColumns);
+    if (groups_.count > 0) {
+      const GroupedMix grouped = {.groups = groups_.count,
+                                  .members = groups_.members.data(),
+                                  .weights = groups_.weights.data(),
+                                  .rows = rows_};
+      kernels_.mix_groups(wide_.data(), width_, padded, grouped, table_.data(), tile_.data());
+      return is_good;
+    }
     for (std::size_t row = 0; row < rows_; ++row) {
       kernels_.mix(wide_.data(), width_, padded, mix_[row].data(), mix_[row].size(),
                    tile_.data() + row * width_);
@@ -200,7 +252,10 @@ class ColumnWorker {
   const std::size_t width_;
   Buffer<float> tile_;
   Buffer<double> wide_;
+  const Groups groups_;
+  Buffer<double> table_;
   Buffer<float> result_;
+  Buffer<float> room_;
 };
 
 std::size_t chunks_of(std::size_t count) { return (count + kChunkColumns - 1) / kChunkColumns; }
@@ -228,14 +283,22 @@ std::optional<std::vector<double>> inner_products(const Columns& columns,
 
 bool weighted_sum(const Columns& columns, std::span<const Term> terms, double divisor,
                   std::span<float> out, const PassOptions& options) {
+  const std::size_t count = columns.vectors.size();
+  const bool has_means = std::any_of(columns.vectors.begin(), columns.vectors.end(),
+                                     [](const Vector& vector) { return vector.is_mean(); });
   const auto make_worker = [&] {
-    return [&, at_tile = columns.vectors](std::size_t chunk) mutable {
+    return [&, at_tile = std::vector<const std::byte*>(count),
+            room = std::vector<float>(has_means ? count * kSumColumns : 0)](
+               std::size_t chunk) mutable {
       const std::size_t end = std::min((chunk + 1) * kChunkColumns, columns.count);
       for (std::size_t at = chunk * kChunkColumns; at < end; at += kSumColumns) {
-        for (const Term& term : terms)
-          at_tile[term.index] = columns.vectors[term.index] + at * sizeof(float);
-        if (!options.kernels->weighted_sum(at_tile.data(), std::min(kSumColumns, end - at),
-                                           terms.data(), terms.size(), divisor, out.data() + at))
+        const std::size_t width = std::min(kSumColumns, end - at);
+        for (const Term& term : terms) {
+          float* space = has_means ? room.data() + term.index * kSumColumns : nullptr;
+          at_tile[term.index] = values_at(columns.vectors[term.index], at, width, space);
+        }
+        if (!options.kernels->weighted_sum(at_tile.data(), width, terms.data(), terms.size(),
+                                           divisor, out.data() + at))
           return false;
       }
       return true;
@@ -253,11 +316,35 @@ bool coordinate_wise(const Columns& columns, const Mix& mix, const ColumnRule& r
   return share_out(chunks_of(columns.count), options.threads, make_worker);
 }
 
-std::optional<std::size_t> first_not_finite(const std::byte* vector, std::size_t count) {
-  for (std::size_t i = 0; i < count; ++i) {
-    float value = 0;
-    std::memcpy(&value, vector + i * sizeof value, sizeof value);
-    if (!std::isfinite(value)) return i;
+const std::byte* values_at(const Vector& vector, std::size_t begin, std::size_t count,
+                           float* room) {
+  if (!vector.is_mean()) return vector.parts.front() + begin * sizeof(float);
+  std::array<std::span<const float>, kPartsAtOnce> few;
+  std::vector<std::span<const float>> many;
+  std::span<std::span<const float>> parts = std::span(few).first(0);
+  if (vector.parts.size() <= few.size()) {
+    parts = std::span(few).first(vector.parts.size());
+  } else {
+    many.resize(vector.parts.size());
+    parts = many;
+  }
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    parts[i] = {reinterpret_cast<const float*>(vector.parts[i]) + begin, count};
+  const std::span<float> out(room, count);
+  MH_CHECK(update::mean_gradient({}, parts, vector.divisor, out).has_value());
+  return std::as_bytes(out).data();
+}
+
+std::optional<std::size_t> first_not_finite(const Vector& vector, std::size_t count) {
+  std::vector<float> room(vector.is_mean() ? kSumColumns : 0);
+  for (std::size_t begin = 0; begin < count; begin += kSumColumns) {
+    const std::size_t width = std::min(kSumColumns, count - begin);
+    const std::byte* values = values_at(vector, begin, width, room.data());
+    for (std::size_t i = 0; i < width; ++i) {
+      float value = 0;
+      std::memcpy(&value, values + i * sizeof value, sizeof value);
+      if (!std::isfinite(value)) return begin + i;
+    }
   }
   return std::nullopt;
 }

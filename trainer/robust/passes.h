@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <vector>
@@ -19,9 +20,23 @@ namespace mh::robust {
 /// Parts of the columns that inner products are summed in by themselves.
 inline constexpr std::size_t kBands = 16;
 
-/// Where the vectors lie: float32, little-endian, not necessarily aligned.
+/// One vector: float32 numbers as they lie in memory (little-endian, not necessarily aligned), or
+/// the mean of such sums: each number is (parts[0] + parts[1] + …, in this order, in double) /
+/// divisor, rounded once to float32, as update::mean_gradient() has it. Parts are then aligned.
+struct Vector {
+  std::vector<const std::byte*> parts;
+  /// 0: one part, as it lies there.
+  std::uint64_t divisor = 0;
+
+  bool is_mean() const { return divisor > 0; }
+};
+
+/// Where [begin, begin + count) of a vector can be read: in memory as it lies, or in `room`, where
+/// it is computed. Requires: room for `count` floats if it is a mean.
+const std::byte* values_at(const Vector& vector, std::size_t begin, std::size_t count, float* room);
+
 struct Columns {
-  std::vector<const std::byte*> vectors;
+  std::vector<Vector> vectors;
   std::size_t count = 0;
 };
 
@@ -57,6 +72,6 @@ bool coordinate_wise(const Columns& columns, const Mix& mix, const ColumnRule& r
                      std::span<float> out, const PassOptions& options);
 
 /// The first value that is NaN or infinite of a vector, if there is one.
-std::optional<std::size_t> first_not_finite(const std::byte* vector, std::size_t count);
+std::optional<std::size_t> first_not_finite(const Vector& vector, std::size_t count);
 
 }  // namespace mh::robust

@@ -107,6 +107,37 @@ TEST(Aggregate, ReadsUnalignedInputs) {
   }
 }
 
+TEST(Aggregate, TakesVectorsInPartsAsIfTheyWereWrittenDown) {
+  constexpr std::size_t kElements = 5'003;
+  const Vectors parts = wild_vectors(17, kElements, 5);
+  // Eleven vectors of one, two or three parts, by their samples.
+  std::vector<Input> in_parts;
+  Vectors written;
+  for (std::size_t at = 0, count = 1; at < parts.size(); at += count) {
+    count = std::min<std::size_t>(1 + in_parts.size() % 2, parts.size() - at);
+    Input& input = in_parts.emplace_back();
+    input.name = "vector";
+    input.sample_count = 32 * count;
+    std::vector<double> sum(kElements);
+    for (std::size_t part = at; part < at + count; ++part) {
+      input.sums.emplace_back(parts[part]);
+      for (std::size_t i = 0; i < kElements; ++i) sum[i] += static_cast<double>(parts[part][i]);
+    }
+    std::vector<float>& vector = written.emplace_back();
+    for (const double value : sum)
+      vector.push_back(static_cast<float>(value / static_cast<double>(32 * count)));
+  }
+  ASSERT_GT(written.size(), 9u);
+  for (const Recipe& recipe : all_recipes()) {
+    std::vector<float> out(kElements);
+    PassOptions options;
+    options.threads = 2;
+    const auto done = aggregate(recipe, in_parts, {}, out, options);
+    ASSERT_TRUE(done.has_value()) << text_of(recipe) << done.error().message;
+    EXPECT_TRUE(has_same_bits(out, *aggregated(recipe, written))) << text_of(recipe);
+  }
+}
+
 TEST(Aggregate, RefusesNaNAndInfinityAndSaysWhere) {
   const float bad_values[] = {std::nanf(""), INFINITY, -INFINITY};
   const char* const names[] = {"NaN", "infinite", "-infinite"};

@@ -56,7 +56,7 @@ inline Geometry geometry_of(const Vectors& vectors) {
   Columns columns;
   columns.count = vectors[0].size();
   for (const auto& vector : vectors)
-    columns.vectors.push_back(std::as_bytes(std::span(vector)).data());
+    columns.vectors.push_back({.parts = {std::as_bytes(std::span(vector)).data()}});
   return Geometry::without_reference(vectors.size(), *inner_products(columns, std::nullopt, {}));
 }
 

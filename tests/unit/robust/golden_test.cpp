@@ -63,7 +63,7 @@ std::vector<float> mixed_row(const Mix& mix, const Vectors& vectors, std::size_t
   Columns columns;
   columns.count = out.size();
   for (const auto& vector : vectors)
-    columns.vectors.push_back(std::as_bytes(std::span(vector)).data());
+    columns.vectors.push_back({.parts = {std::as_bytes(std::span(vector)).data()}});
   EXPECT_TRUE(weighted_sum(columns, mix[row], 1, out, {}));
   return out;
 }

@@ -1,10 +1,11 @@
-#include "trainer/robust/recipe.h"
+// See aggregation_recipe.h.
+#include "trainer/model/aggregation_recipe.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 
-namespace mh::robust {
+namespace mh::model {
 namespace {
 
 // Indexed by Rule, then by Pre.
@@ -175,4 +176,18 @@ Status check_recipe(const Recipe& recipe, std::size_t input_count) {
   return rule;
 }
 
-}  // namespace mh::robust
+Result<InputCounts> counts_defined(const Recipe& recipe) {
+  InputCounts counts;
+  Status last;
+  for (std::size_t count = 1; count <= kInputsMax; ++count) {
+    last = check_recipe(recipe, count);
+    if (!last && counts.least > 0) break;
+    if (!last) continue;
+    if (counts.least == 0) counts.least = count;
+    counts.most = count;
+  }
+  if (counts.least == 0) return last.error();
+  return counts;
+}
+
+}  // namespace mh::model
