@@ -10,6 +10,7 @@
 #include "scheduler/competition.h"
 #include "scheduler/no_work.h"
 #include "scheduler/planner.h"
+#include "scheduler/spread.h"
 
 namespace mh::scheduler {
 namespace {
@@ -18,6 +19,8 @@ namespace {
 constexpr std::size_t kCandidatesMax = 64;
 // A slow host gets work again after so many times what it needs, for it may have become faster.
 constexpr int kSlowPause = 8;
+// How soon a call is asked again whose host must leave what waits to others.
+constexpr std::chrono::milliseconds kSpreadRetry{1'000};
 // Time of a workunit for shares among jobs while nothing is measured.
 constexpr std::chrono::milliseconds kExpectedUnknown{100};
 
@@ -167,6 +170,11 @@ class Assigner {
         }
         MH_PROBE("a host gets a workunit that it had before");
       }
+      if (!is_spread(job, workunit)) {
+        MH_PROBE("a workunit is kept for another host");
+        retry_no_later(reply_, now_ + kSpreadRetry);
+        continue;
+      }
       if ((!host_.leases.empty() || is_slow(job, workunit)) &&
           competition_.is_better_left(job, workunit, queue.size())) {
         if (host_.leases.empty()) MH_PROBE("a slow host leaves a workunit to faster ones");
@@ -199,6 +207,16 @@ class Assigner {
     MH_PROBE("an account has had its share of a step");
     retry_no_later(reply_, open_at);
     return true;
+  }
+
+  // Rule 27. What it is computed from is kept until something is leased.
+  bool is_spread(const JobEntry& job, const WorkunitEntry& workunit) {
+    if (job.row.hosts_min <= 1 || workunit.row.kind != WorkKind::kGradient) return true;
+    if (spread_job_ != job.row.id) {
+      spread_.emplace(state_, job);
+      spread_job_ = job.row.id;
+    }
+    return spread_->may_take(workunit.row.id, host_.row.id);
   }
 
   // The same, but now and then it gets work, to see. Sets when to look again.
@@ -251,8 +269,8 @@ class Assigner {
     return job.row.wasted_gflop + job.extra_gflop + gflop <= allowed;
   }
 
-  bool may_back_up(const JobEntry& job, const WorkunitEntry& workunit) const {
-    if (!may_waste(job, workunit.gflop)) return false;
+  bool may_back_up(const JobEntry& job, const WorkunitEntry& workunit) {
+    if (!may_waste(job, workunit.gflop) || !is_spread(job, workunit)) return false;
     if (workunit.row.kind == WorkKind::kEvaluation && !host_.row.is_trusted) return false;
     if (workunit.hosts_failed.contains(host_.row.id)) return false;
     if (!workunit.reported.empty() && !may_check(state_, job, workunit, host_, now_)) return false;
@@ -322,6 +340,7 @@ class Assigner {
     state_.virtual_time = std::max(state_.virtual_time, job.pass);
     job.pass += stride(job, workunit.row.kind, workunit.gflop);
     ResultEntry& result = state_.add_result(workunit, host_, now_);
+    spread_job_ = {};
     ContributionEntry& contribution = state_.contribution(job, host_.row.id);
     contribution.last_active = now_;
     if (job.row.started == TimePoint{}) {
@@ -354,6 +373,7 @@ class Assigner {
     }
     assignment.lease = result.row.lease_length;
     assignment.flops = workunit.gflop * 1e9;
+    assignment.is_pinned = job.row.is_pinned;
     reply_.assignments.push_back(std::move(assignment));
   }
 
@@ -363,6 +383,8 @@ class Assigner {
   TimePoint now_;
   ExchangeReply& reply_;
   Competition competition_;
+  std::optional<Spread> spread_;
+  JobId spread_job_;
 };
 
 // The host names it only because its report and this call crossed.

@@ -98,6 +98,7 @@
 //     Rationale: a client in a loop costs the others; nobody is banned for it, and a host that
 //     works never notices.
 // 19. A job goes to hosts that have the CPU threads that it computes with (a CUDA host needs none).
+//     A job with pinned numerics goes to CPU hosts with AVX2 and FMA only.
 //     Rationale: the trainer would refuse it, and every such host would count as failing.
 //
 // Checks (of jobs whose validation is not off; docs/validation.md has the arithmetic)
@@ -130,6 +131,12 @@
 //     and optimizer state of a job's newest steps_retained records are kept, of ended jobs, too; of
 //     all jobs together at most retained_bytes_max: the oldest record goes first.
 //     Rationale: anybody can take the step again and compare; a bad update can be taken out.
+// 27. Of a job whose aggregation needs hosts_min different hosts, a host that has part in the step
+//     already (a valid result, a lease, or one that ran out and may still come) gets another
+//     workunit, or a copy, only while hosts_min hosts are still sure to have part afterwards,
+//     whoever of the holders is first: the rest is kept for others (spread.h).
+//     Rationale: a robust rule is not defined for too few voices; a step that is complete and
+//     cannot be aggregated would fail its job.
 #pragma once
 
 #include <memory>
@@ -182,7 +189,7 @@ struct CoordinatorOptions {
   std::uint32_t checkpoints_kept = 3;
   // Every Nth checkpoint is kept for ever; 0: none.
   std::uint64_t checkpoint_every = 0;
-  // Rule 20; 0: nothing is kept.
+  // Rule 26; 0: nothing is kept.
   std::uint32_t steps_retained = 0;
   std::uint64_t retained_bytes_max = 4'000'000'000;
   // Hosts' pseudonyms in step records follow from it.
@@ -278,7 +285,7 @@ class Coordinator {
   // for a job whose steps go on): for a server that is to keep fewer than before.
   Decision<Nothing> prune_checkpoints();
 
-  // Rule 20, for a server that is to keep less than before.
+  // Rule 26, for a server that is to keep less than before.
   Decision<Nothing> limit_retained();
   // Some blobs of this record are gone (a power failure took what was not on disk yet): neither it
   // nor earlier ones of the job are kept any longer.

@@ -3,6 +3,7 @@
 
 #include "scheduler/coordinator.h"
 #include "scheduler/coordinator_impl.h"
+#include "scheduler/spread.h"
 
 namespace mh::scheduler {
 namespace {
@@ -54,7 +55,12 @@ std::string Coordinator::Impl::waiting_reason(const JobEntry& job, TimePoint now
   if (job.leased.empty() &&
       !is_any_active(state, now, [&](const HostEntry& host) { return job.fits(host.row); })) {
     return "no volunteer that is connected has the " + std::to_string(job.row.threads) +
-           " threads that the job computes with";
+           " threads that the job computes with" +
+           (job.row.is_pinned ? ", on a CPU with AVX2 and FMA (numerics: pinned)" : "");
+  }
+  if (job.leased.empty() && !job.waiting_gradients.empty() && job.row.hosts_min > 1) {
+    const Spread spread(state, job);
+    if (spread.hosts_with_part() < job.row.hosts_min) return spread.needs_more();
   }
   if (!job.waiting_checks.empty() && job.waiting_gradients.empty() && job.leased.empty()) {
     return std::to_string(job.waiting_checks.size()) +

@@ -94,6 +94,8 @@ struct Assignment {
   // From now.
   std::chrono::milliseconds lease{0};
   double flops = 0;
+  // To be computed with pinned numerics.
+  bool is_pinned = false;
 };
 
 struct ExchangeReply {
@@ -143,6 +145,9 @@ struct JobSubmission {
   double training_flops = 0;
   double evaluation_flops = 0;
   std::uint32_t threads = 1;
+  // Different hosts that each step needs (rule 27); computed with pinned numerics (rule 19).
+  std::uint64_t hosts_min = 1;
+  bool is_pinned = false;
   bool has_classes = true;
   bool has_evaluation = false;
   std::string evaluation_split;
@@ -196,6 +201,9 @@ struct StepReady {
   Digest optimizer_digest;
   // In the order of the shards.
   std::vector<Digest> update_digests;
+  // Whose they are, in the same order: hosts as numbers 0, 1, 2, … in the order of their first
+  // shards.
+  std::vector<std::uint32_t> host_groups;
   // Samples of the step (the divisor of the mean).
   std::uint64_t sample_count = 0;
 };

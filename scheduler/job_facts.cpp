@@ -21,6 +21,8 @@ JobSubmission job_facts(const JobSpec& spec, const CheckedJob& checked,
   facts.training_flops = checked.plan->flops_per_sample;
   facts.evaluation_flops = checked.plan->forward_flops;
   facts.threads = spec.threads;
+  facts.hosts_min = hosts_needed(spec.aggregation);
+  facts.is_pinned = spec.numerics == Numerics::kPinned;
   facts.has_classes = checked.plan->loss == model::Loss::kCrossEntropy;
   if (!spec.evaluation) return facts;
 

@@ -18,6 +18,7 @@ constexpr std::array<std::string_view, 1> kFormats = {"manyhands-job/1"};
 constexpr std::array<std::string_view, 1> kModes = {"gradient"};
 constexpr std::array<std::string_view, 2> kLosses = {"cross_entropy", "mse"};
 constexpr std::array<std::string_view, 3> kValidationModes = {"none", "adaptive", "all"};
+constexpr std::array<std::string_view, 2> kNumerics = {"fastest", "pinned"};
 constexpr double kClipNormMax = 1e9;
 constexpr std::int64_t kPriorityMax = 100;
 constexpr std::int64_t kThreadsMax = 256;
@@ -118,6 +119,9 @@ void read_settings(Section& root, JobSpec& spec) {
   if (const auto threads = root.integer("threads", 1, kThreadsMax)) {
     spec.threads = static_cast<std::uint32_t>(*threads);
   }
+  if (const auto numerics = root.choice("numerics", kNumerics)) {
+    spec.numerics = static_cast<Numerics>(*numerics);
+  }
 }
 
 JobSpec read_job(ReadingState& state, const YamlNode& tree) {
@@ -129,6 +133,7 @@ JobSpec read_job(ReadingState& state, const YamlNode& tree) {
   read_training(root, spec);
   read_optimizer(root, spec);
   read_schedule(root, spec);
+  read_aggregation(root, spec);
   read_evaluation(root, spec);
   read_validation(root, spec);
   read_normalize(root, spec);

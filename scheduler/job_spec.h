@@ -28,6 +28,7 @@
 
 #include "proto/base/sha256.h"
 #include "scheduler/validation_policy.h"
+#include "trainer/model/aggregation_recipe.h"
 #include "trainer/model/model_plan.h"
 #include "trainer/model/model_spec.h"
 #include "trainer/model/training_spec.h"
@@ -53,6 +54,34 @@ inline constexpr std::int64_t kSeedMax = 9'007'199'254'740'991;
 enum class TrainingMode {
   /// Workunits return sums of gradients at fixed parameters. "gradient".
   kGradient,
+};
+
+/// What has a voice when a step is aggregated.
+enum class AggregationUnit {
+  /// The host: its shards of the step are one vector, however many they are. "host".
+  kHost,
+  /// Each shard. "shard".
+  kShard,
+};
+
+/// How the updates of a step become its gradient. The default is the exact mean over samples.
+struct AggregationSpec {
+  /// Its bucket_seed is not used: buckets follow from the job's seed and the step.
+  model::Recipe recipe;
+  AggregationUnit unit = AggregationUnit::kHost;
+
+  /// The exact mean over all samples, which needs no unit and streams.
+  bool is_exact_mean() const { return recipe.rule == model::Rule::kMean && recipe.pre.empty(); }
+  bool operator==(const AggregationSpec&) const = default;
+};
+
+/// Which code paths the CPU libraries of a trainer take.
+enum class Numerics {
+  /// The fastest of each processor: processors of different kinds differ in the last bits.
+  /// "fastest".
+  kFastest,
+  /// One for all x86 processors with AVX2 and FMA, so that they agree to the bit. "pinned".
+  kPinned,
 };
 
 /// When and on what the model is tested, by workunits to trusted hosts.
@@ -87,6 +116,7 @@ struct JobSpec {
   model::ScheduleSpec schedule;
   /// Largest global norm of the mean gradient, above 0; 0: no clipping.
   double clip_norm = 0;
+  AggregationSpec aggregation;
   /// None: the job has no evaluations.
   std::optional<EvaluationSpec> evaluation;
   /// Inputs are brought to mean 0 and deviation 1 by the data set's statistics. False for models
@@ -98,6 +128,7 @@ struct JobSpec {
   std::uint32_t priority = 50;
   /// CPU threads of the trainer, 1 to 256; part of the job because they decide the bits.
   std::uint32_t threads = 1;
+  Numerics numerics = Numerics::kFastest;
 
   bool operator==(const JobSpec&) const = default;
 };
@@ -147,6 +178,10 @@ struct CheckedJob {
   std::uint64_t step_count = 0;
   std::uint64_t workunits_per_step = 0;
 };
+
+/// Different hosts that must have part in each step, so that its aggregation is defined; 1 where
+/// any number will do.
+std::uint64_t hosts_needed(const AggregationSpec& aggregation);
 
 /// Checks a job against its data set: shapes, loss and targets, splits, batch against samples,
 /// pinned manifest. `manifest_digest` is the data set's. `places` (may be empty) gives problems

@@ -94,6 +94,39 @@ std::string schedule_json(const model::ScheduleSpec& schedule) {
   return object.text();
 }
 
+std::string pre_json(const model::Recipe& recipe) {
+  std::string list = "[";
+  for (const model::Pre pre : recipe.pre) {
+    ObjectWriter settings;
+    if (pre == model::Pre::kClipping) settings.add("norm", recipe.clip_norm);
+    if (pre == model::Pre::kBucketing) settings.add("size", recipe.bucket_size);
+    const bool has_settings = pre == model::Pre::kClipping || pre == model::Pre::kBucketing;
+    const std::string_view name = model::name_of(pre);
+    list += list.size() > 1 ? "," : "";
+    list += has_settings ? ObjectWriter().add_raw(name, settings.text()).text() : text_json(name);
+  }
+  return list + "]";
+}
+
+std::string aggregation_json(const AggregationSpec& aggregation) {
+  const model::Recipe& recipe = aggregation.recipe;
+  const bool is_multi = recipe.rule == model::Rule::kMultiKrum;
+  ObjectWriter object;
+  object.add("rule", model::name_of(recipe.rule)).add("f", recipe.f);
+  object.add_raw("pre", pre_json(recipe));
+  object.add("unit",
+             std::string_view(aggregation.unit == AggregationUnit::kHost ? "host" : "shard"));
+  if (is_multi || recipe.rule == model::Rule::kKrum) {
+    const bool is_paper = recipe.convention == model::Convention::kPaper;
+    object.add("convention", std::string_view(is_paper ? "paper" : "byzfl"));
+  }
+  if (is_multi && recipe.q) object.add("q", *recipe.q);
+  if (recipe.rule == model::Rule::kGeometricMedian) object.add("nu", recipe.nu);
+  if (recipe.rule == model::Rule::kCenteredClipping) object.add("tau", recipe.tau);
+  if (recipe.iterations) object.add("iterations", *recipe.iterations);
+  return object.text();
+}
+
 std::string evaluation_json(const EvaluationSpec& evaluation) {
   ObjectWriter object;
   object.add("split", evaluation.split).add("every_steps", evaluation.every_steps);
@@ -122,6 +155,10 @@ std::string canonical_job_json(const JobSpec& spec, const Digest& manifest) {
   object.add_raw("optimizer", optimizer_json(spec.optimizer));
   object.add_raw("schedule", schedule_json(spec.schedule));
   object.add("clip_norm", spec.clip_norm);
+  // Left away where it is the default, so that jobs of before these keys keep their digests.
+  if (!spec.aggregation.is_exact_mean()) {
+    object.add_raw("aggregation", aggregation_json(spec.aggregation));
+  }
   if (spec.evaluation) object.add_raw("evaluation", evaluation_json(*spec.evaluation));
   // Left out where usual, so that the bytes of jobs of before stay theirs.
   if (spec.validation != kUsualValidation) {
@@ -129,6 +166,7 @@ std::string canonical_job_json(const JobSpec& spec, const Digest& manifest) {
   }
   object.add("normalize", spec.normalize);
   object.add("priority", spec.priority).add("threads", spec.threads);
+  if (spec.numerics == Numerics::kPinned) object.add("numerics", std::string_view("pinned"));
   return object.text();
 }
 

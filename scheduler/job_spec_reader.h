@@ -95,6 +95,9 @@ void read_training(Section& root, JobSpec& spec);
 void read_optimizer(Section& root, JobSpec& spec);
 void read_schedule(Section& root, JobSpec& spec);
 
+/// Reads `aggregation`; see job_spec_aggregation.cpp. Requires: training is read.
+void read_aggregation(Section& root, JobSpec& spec);
+
 /// Place of `path`, else of the nearest group around it.
 Place place_near(const Places& places, std::string_view path);
 

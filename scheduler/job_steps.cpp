@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "proto/base/check.h"
 #include "proto/base/probe.h"
@@ -205,6 +206,10 @@ Result<void> check_submission(const JobSubmission& job) {
   // Positions are 64-bit numbers and batch × step_count of them must exist.
   if (job.step_count > (std::uint64_t{1} << 62) / job.batch) return refuse("too many samples");
   if (job.priority > 100) return refuse("priority is above 100");
+  if (job.hosts_min == 0 || job.hosts_min > job.batch / job.shard) {
+    return refuse("a step needs " + std::to_string(job.hosts_min) + " hosts and has " +
+                  std::to_string(job.batch / job.shard) + " workunits");
+  }
   if (!std::isfinite(job.training_flops) || job.training_flops < 0 ||
       !std::isfinite(job.evaluation_flops) || job.evaluation_flops < 0) {
     return refuse("FLOPs of a sample are not a number");
@@ -236,6 +241,8 @@ JobEntry& create_job(State& state, const JobSubmission& submission, TimePoint no
   job.row.training_flops = submission.training_flops;
   job.row.evaluation_flops = submission.evaluation_flops;
   job.row.threads = submission.threads;
+  job.row.hosts_min = submission.hosts_min;
+  job.row.is_pinned = submission.is_pinned;
   job.row.has_classes = submission.has_classes;
   job.row.has_evaluation = submission.has_evaluation;
   job.row.evaluation_split = submission.evaluation_split;
@@ -287,6 +294,12 @@ StepReady step_ready(State& state, JobEntry& job) {
   for (const WorkunitId id : job.workunits) {
     ready.update_digests.push_back(
         state.result(state.workunit(id).row.canonical).row.update_digest);
+  }
+  std::map<HostId, std::uint32_t> groups;
+  for (const WorkunitId id : job.workunits) {
+    const HostId host = state.result(state.workunit(id).row.canonical).row.host;
+    const auto next = static_cast<std::uint32_t>(groups.size());
+    ready.host_groups.push_back(groups.try_emplace(host, next).first->second);
   }
   return ready;
 }

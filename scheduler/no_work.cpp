@@ -2,6 +2,7 @@
 #include "scheduler/no_work.h"
 
 #include "proto/base/probe.h"
+#include "scheduler/spread.h"
 
 namespace mh::scheduler {
 namespace {
@@ -11,6 +12,16 @@ constexpr std::chrono::milliseconds kBackoff{1'000};
 constexpr std::chrono::milliseconds kBackoffSoon{200};
 constexpr std::chrono::milliseconds kBackoffBanned{600'000};
 
+std::string why_unfit(const JobRow& job, const HostDescription& host) {
+  const std::string name = "job " + to_string(job.id) + " (" + job.name + ") ";
+  if (job.is_pinned && (host.device != "cpu" || host.cpu_level.empty())) {
+    return name + "computes with pinned numerics, on x86 processors with AVX2 and FMA only; this " +
+           "host computes on " + (host.device == "cpu" ? "a CPU without them" : host.device);
+  }
+  return name + "computes with " + std::to_string(job.threads) + " threads, this host has " +
+         std::to_string(host.threads);
+}
+
 void explain_jobs(const State& state, const HostEntry& host, ExchangeReply& reply) {
   bool is_running = false;
   bool is_aggregating = false;
@@ -19,6 +30,7 @@ void explain_jobs(const State& state, const HostEntry& host, ExchangeReply& repl
   bool fits_any = false;
   bool is_left_to_others = false;
   bool is_waiting_for_check = false;
+  std::string spread_reason;
   for (const JobId id : state.live_jobs) {
     const JobEntry& job = state.jobs.at(id);
     if (job.row.state != JobState::kRunning) continue;
@@ -27,16 +39,18 @@ void explain_jobs(const State& state, const HostEntry& host, ExchangeReply& repl
     if (too_large == nullptr && !job.fits(host.row)) too_large = &job;
     is_left_to_others = is_left_to_others || (job.fits(host.row) && !job.waiting_gradients.empty());
     is_waiting_for_check = is_waiting_for_check || !job.waiting_checks.empty();
+    if (spread_reason.empty() && job.fits(host.row) && !job.waiting_gradients.empty()) {
+      spread_reason = why_not_spread(state, job, host.row.id);
+    }
     is_aggregating = is_aggregating || job.is_step_complete();
     is_waiting_for_trust = is_waiting_for_trust || !job.waiting_evaluations.empty();
   }
   if (!is_running) {
     reply.no_work_reason = state.live_jobs.empty() ? "no job is running" : "every job is paused";
   } else if (!fits_any) {
-    reply.no_work_reason = "job " + to_string(too_large->row.id) + " (" + too_large->row.name +
-                           ") computes with " + std::to_string(too_large->row.threads) +
-                           " threads, this host has " +
-                           std::to_string(host.row.description.threads);
+    reply.no_work_reason = why_unfit(too_large->row, host.row.description);
+  } else if (!spread_reason.empty()) {
+    reply.no_work_reason = spread_reason;
   } else if (is_left_to_others) {
     reply.no_work_reason = "other hosts would finish sooner what waits";
   } else if (is_waiting_for_check) {

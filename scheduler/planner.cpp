@@ -10,11 +10,17 @@ namespace {
 
 // Keeps the keys of shuffles apart from those of parameters and dropout ("SHUF"). Persistent.
 constexpr std::uint64_t kShufflePurpose = 0x53485546;
+// "BUCK".
+constexpr std::uint64_t kBucketPurpose = 0x4255434b;
 
 }  // namespace
 
 std::uint64_t pass_key(std::uint64_t job_seed, std::uint64_t pass) {
   return derive_key(job_seed, kShufflePurpose, pass);
+}
+
+std::uint64_t bucket_key(std::uint64_t job_seed, std::uint64_t step) {
+  return derive_key(job_seed, kBucketPurpose, step);
 }
 
 SampleStream::SampleStream(std::uint64_t job_seed, std::uint64_t sample_count)

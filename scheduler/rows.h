@@ -105,6 +105,10 @@ struct JobRow {
   double evaluation_flops = 0;
   // CPU threads that a workunit is computed with; they decide bits.
   std::uint32_t threads = 1;
+  // Different hosts that must have part in each step, so that its aggregation is defined.
+  std::uint64_t hosts_min = 1;
+  // One code path for all x86 processors with AVX2; only for hosts that have it.
+  bool is_pinned = false;
   // False: the loss has no classes, accuracy is not defined.
   bool has_classes = true;
   // False: no evaluations at all; the other evaluation fields are then empty.
@@ -162,6 +166,9 @@ struct HostDescription {
   std::string device;
   std::string device_model;
   std::uint32_t threads = 1;
+  // What the processor can do: "x86-64-v3" (AVX2 and FMA), "x86-64-v4" (AVX-512, too); empty: less,
+  // or not known.
+  std::string cpu_level;
 
   friend bool operator==(const HostDescription&, const HostDescription&) = default;
 };

@@ -147,6 +147,10 @@ struct JobEntry {
   }
   bool is_step_complete() const { return !workunits.empty() && done_count == workunits.size(); }
   bool fits(const HostRow& host) const {
+    if (row.is_pinned) {
+      return host.description.device == "cpu" && !host.description.cpu_level.empty() &&
+             row.threads <= host.description.threads;
+    }
     return row.threads <= host.description.threads || host.description.device.starts_with("cuda");
   }
   double gflop_per_sample(WorkKind kind) const {

@@ -3,10 +3,13 @@
 
 #include <algorithm>
 #include <future>
+#include <numeric>
 #include <thread>
 
 #include "proto/base/check.h"
 #include "proto/base/kill_point.h"
+#include "scheduler/planner.h"
+#include "trainer/robust/step_gradient.h"
 #include "trainer/update/optimizer.h"
 #include "trainer/update/tensor_pack.h"
 
@@ -20,6 +23,9 @@ constexpr std::uint64_t kSumAtOnceMax = 8;
 // they come, and mapped at a time.
 constexpr std::size_t kTogetherMin = 4;
 constexpr std::size_t kTogetherMax = 16;
+
+// Elements from which on a second thread is worth its start, in robust aggregation.
+constexpr std::size_t kTwoThreadsMin = 100'000;
 
 KillPoint before_publish("step.before_publish");
 KillPoint after_publish("step.after_publish");
@@ -69,7 +75,8 @@ Status JobAggregation::prepare() {
   header.slots = update::optimizer_slots(model->spec.optimizer);
   optimizer_ = std::make_unique<PackBuffer>(header);
   const model::TrainingSpec& training = model->spec.training;
-  sums_as_they_come_ = training.batch / training.shard > kSumAtOnceMax;
+  sums_as_they_come_ =
+      model->spec.aggregation.is_exact_mean() && training.batch / training.shard > kSumAtOnceMax;
   sum_ = std::make_unique<StepSum>(count);
   mean_.resize(count);
   model_ = std::move(model);
@@ -129,6 +136,24 @@ Status JobAggregation::sum_the_rest(const scheduler::StepReady& step) {
   return {};
 }
 
+Status JobAggregation::aggregate_robustly(const scheduler::StepReady& step) {
+  const scheduler::JobSpec& spec = model_->spec;
+  MH_TRY(const MappedUpdates updates, map_updates(step.update_digests, step.step));
+  std::vector<std::uint32_t> voices = step.host_groups;
+  if (spec.aggregation.unit == scheduler::AggregationUnit::kShard) {
+    voices.resize(step.update_digests.size());
+    std::iota(voices.begin(), voices.end(), std::uint32_t{0});
+  }
+  model::Recipe recipe = spec.aggregation.recipe;
+  recipe.bucket_seed = scheduler::bucket_key(spec.seed, step.step);
+  robust::StepShards shards;
+  shards.sums = updates.shards;
+  shards.voices = voices;
+  shards.sample_count = spec.training.shard;
+  const unsigned threads = mean_.size() < kTwoThreadsMin ? 1 : 2;
+  return robust::step_gradient(recipe, shards, model_->plan().parameters, mean_, threads);
+}
+
 void JobAggregation::accept(const scheduler::UpdateAccepted& update) {
   if (!prepare() || !sums_as_they_come_) return;
   if (update.step < sum_step_ || unpublished_) return;
@@ -165,7 +190,8 @@ Result<scheduler::StepOutput> JobAggregation::complete(const scheduler::StepRead
   MH_TRY_VOID(prepare());
   if (unpublished_ == step.step) return publish(step.step + 1);
   unpublished_.reset();
-  MH_TRY_VOID(sum_the_rest(step));
+  const bool is_exact_mean = model_->spec.aggregation.is_exact_mean();
+  MH_TRY_VOID(is_exact_mean ? sum_the_rest(step) : aggregate_robustly(step));
   MH_TRY_VOID(load_state(step));
   // From here on the buffers are those of the next step, or spoiled.
   parameters_digest_ = {};

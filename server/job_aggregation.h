@@ -65,8 +65,9 @@ class JobAggregation {
   Result<MappedUpdate> map_update(const Digest& digest, std::uint64_t step) const;
   Result<MappedUpdates> map_updates(std::span<const Digest> digests, std::uint64_t step) const;
   Status add_updates(std::span<const Digest> digests, std::uint64_t step);
-  // Leaves the mean gradient in mean_.
+  // Leave the step's gradient in mean_: the exact mean, or what the job's robust rule gives.
   Status sum_the_rest(const scheduler::StepReady& step);
+  Status aggregate_robustly(const scheduler::StepReady& step);
   void restart_sum(std::uint64_t step);
   Result<scheduler::StepOutput> publish(std::uint64_t steps_done);
 
@@ -86,7 +87,7 @@ class JobAggregation {
 
   // The sum of step `sum_step_`: the updates added, in order, and those waiting for their turn.
   std::unique_ptr<StepSum> sum_;
-  // False for a job whose few shards are summed at once.
+  // False for a job whose few shards are summed at once, or that names a robust rule.
   bool sums_as_they_come_ = false;
   std::uint64_t sum_step_ = 0;
   std::vector<Digest> added_;

@@ -40,7 +40,7 @@ struct ServerOptions {
   // Which checkpoints of a job are kept (scheduler/coordinator.h, rule 16).
   std::uint32_t checkpoints_kept = 3;
   std::uint64_t checkpoint_every = 0;
-  // Of how many past steps of a job the updates are kept, and their bytes over all jobs (rule 20).
+  // Of how many past steps of a job the updates are kept, and their bytes over all jobs (rule 26).
   std::uint32_t keep_steps = 32;
   std::uint64_t keep_bytes = 4'000'000'000;
 };

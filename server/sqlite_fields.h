@@ -97,6 +97,8 @@ void each_field(Row& row, Visitor& v) {
   v.once("training_flops", row.training_flops);
   v.once("evaluation_flops", row.evaluation_flops);
   v.once("threads", row.threads);
+  v.once("hosts_min", row.hosts_min);
+  v.once("is_pinned", row.is_pinned);
   v.once("has_classes", row.has_classes);
   v.once("has_evaluation", row.has_evaluation);
   v.once("evaluation_split", row.evaluation_split);
@@ -143,6 +145,7 @@ void each_field(Row& row, Visitor& v) {
   v.field("threads", row.description.threads);
   v.once("account", row.origin.account);
   v.field("address_block", row.origin.address_block);
+  v.field("cpu_level", row.description.cpu_level);
   v.field("is_trusted", row.is_trusted);
   v.field("is_detached", row.is_detached);
   v.once("attached", row.attached);

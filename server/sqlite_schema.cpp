@@ -319,7 +319,15 @@ CREATE TABLE step_records(
 ) STRICT;
 )sql";
 
-constexpr std::array kMigrations{kFirstTables, kThreadsAndWaste, kChecksAndCredit, kStepRecords};
+// Jobs of before take the mean of whatever hosts there are.
+constexpr const char* kAggregationAndNumerics = R"sql(
+ALTER TABLE jobs ADD COLUMN hosts_min INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE jobs ADD COLUMN is_pinned INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE hosts ADD COLUMN cpu_level TEXT NOT NULL DEFAULT '';
+)sql";
+
+constexpr std::array kMigrations{kFirstTables, kThreadsAndWaste, kChecksAndCredit, kStepRecords,
+                                 kAggregationAndNumerics};
 
 Error too_new(std::int64_t version, std::int64_t known) {
   return fail(Errc::kFailedPrecondition,

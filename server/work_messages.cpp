@@ -112,6 +112,7 @@ void write_assignment(const scheduler::Assignment& work, v1::Assignment& message
   for (const std::uint32_t chunk : work.chunk_indices) message.add_chunk_indices(chunk);
   message.set_lease_ms(static_cast<std::uint64_t>(work.lease.count()));
   message.set_flops(work.flops);
+  message.set_is_pinned(work.is_pinned);
 }
 
 }  // namespace
@@ -123,6 +124,7 @@ Result<scheduler::HostDescription> to_description(const v1::HostDescription& mes
   MH_TRY(description.client_version, to_text(message.client_version(), "client_version", 32));
   MH_TRY(description.device, to_text(message.device(), "device", 32));
   MH_TRY(description.device_model, to_text(message.device_model(), "device_model", 128));
+  MH_TRY(description.cpu_level, to_text(message.cpu_level(), "cpu_level", 32));
   description.threads = message.threads() == 0 ? 1 : message.threads();
   if (description.threads > kThreadsMax) {
     return fail(Errc::kInvalidArgument,

@@ -25,6 +25,7 @@
 #include "proto/base/build_info.h"
 #include "proto/base/kill_point.h"
 #include "proto/base/log.h"
+#include "proto/base/numerics.h"
 #include "proto/base/random.h"
 
 namespace mh::client {
@@ -94,7 +95,7 @@ class Daemon {
   void act(const CancelExchange& action);
   void act(const StartDownload& action) { fetcher_.start(action); }
   void act(const DropBlob& action) { cache_.remove(action.digest); }
-  void act(const StartTrainer&);
+  void act(const StartTrainer& action);
   void act(const StopTrainer&) { trainer_.reset(); }
   void act(const SendCompute& action);
   void act(const SendCancel& action);
@@ -271,13 +272,16 @@ asio::awaitable<void> Daemon::upload(StartUpload action) {
 
 // --- The trainer. ---
 
-void Daemon::act(const StartTrainer&) {
+void Daemon::act(const StartTrainer& action) {
   is_trainer_ready_ = false;
   trainer_heard_ = std::chrono::steady_clock::now();
   TrainerHandlers handlers;
   handlers.on_message = [this](TrainerMessage message) { take_message(std::move(message)); };
   handlers.on_ended = [this](std::string how) { trainer_ended(std::move(how)); };
-  auto started = TrainerProcess::start(io_.get_executor(), trainer_command_, std::move(handlers));
+  TrainerCommand command = trainer_command_;
+  if (action.is_pinned)
+    command.environment.assign(kPinnedEnvironment.begin(), kPinnedEnvironment.end());
+  auto started = TrainerProcess::start(io_.get_executor(), command, std::move(handlers));
   if (started.has_value()) {
     trainer_.emplace(*std::move(started));
     return;

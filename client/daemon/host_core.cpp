@@ -209,8 +209,16 @@ void HostCore::advance_trainer(TimePoint now) {
   if (trainer_state_ == TrainerState::kStopped ||
       (trainer_state_ == TrainerState::kWaiting && is_due(now, trainer_start_at_))) {
     trainer_state_ = TrainerState::kStarting;
-    actions_.push_back(StartTrainer{});
+    actions_.push_back(StartTrainer{.is_pinned = trainer_is_pinned_});
   }
+}
+
+void HostCore::change_trainer(bool is_pinned) {
+  MH_PROBE("client: a trainer with other numerics is started");
+  stop_trainer();
+  trainer_is_pinned_ = is_pinned;
+  trainer_state_ = TrainerState::kStarting;
+  actions_.push_back(StartTrainer{.is_pinned = is_pinned});
 }
 
 // --- The volunteer's wishes. ---

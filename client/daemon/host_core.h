@@ -20,6 +20,8 @@
 //     its answer. Computing goes on meanwhile. *Rationale:* what has piled up in a day must not be
 //     tried all at once, again and again; and the first answer says which of it nobody needs any
 //     more.
+//     Jobs with pinned numerics need a trainer started for them: when the next workunit is of the
+//     other kind, those with the trainer are finished first, and another one is started.
 //  6. A trainer that ends takes nothing with it: its workunits are given to the next one; a
 //     workunit during which two trainers ended is reported as failed. Restarts back off.
 //  7. Paused: computing stops, uncomputed leases go back, finished results are still delivered.
@@ -221,6 +223,8 @@ class HostCore {
   void server_answered();
   void server_failed(TimePoint now, const Error& error, std::chrono::milliseconds retry_after = {});
   void stop_trainer();
+  /// Starts another, with pinned numerics or without. Requires: nothing is being computed.
+  void change_trainer(bool is_pinned);
   void return_uncomputed(const std::string& why);
   bool accepts_work() const;
   std::uint32_t uncomputed_count() const;
@@ -272,6 +276,8 @@ class HostCore {
 
   TrainerState trainer_state_ = TrainerState::kStopped;
   TrainerReady trainer_;
+  /// What the present or next trainer is started with.
+  bool trainer_is_pinned_ = false;
   TimePoint trainer_start_at_{};
   net::Backoff trainer_backoff_;
   std::string trainer_problem_;

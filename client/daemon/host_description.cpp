@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "proto/base/build_info.h"
+#include "proto/base/numerics.h"
 
 namespace mh::client {
 namespace {
@@ -61,6 +62,7 @@ manyhands::v1::HostDescription describe_host(const std::string& name, const Trai
   description.set_client_version(std::string(kVersion));
   description.set_device(limited(trainer.device, 32));
   description.set_device_model(limited(trainer.device_model, 128));
+  description.set_cpu_level(std::string(cpu_level()));
   description.set_threads(std::clamp<std::uint32_t>(trainer.threads, 1, 4096));
   return description;
 }

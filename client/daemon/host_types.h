@@ -35,6 +35,8 @@ struct Assignment {
   std::vector<std::uint32_t> chunk_indices;
   std::chrono::milliseconds lease{0};
   std::string job_name;
+  /// To be computed by a trainer with pinned numerics.
+  bool is_pinned = false;
   /// Why it cannot be computed at all (a malformed message); empty: it can.
   std::string problem;
 };
@@ -144,7 +146,10 @@ struct StartDownload {
 struct DropBlob {
   Digest digest;
 };
-struct StartTrainer {};
+struct StartTrainer {
+  /// With pinned numerics (proto/base/numerics.h).
+  bool is_pinned = false;
+};
 /// Ends the process at once; its end is not reported as an event.
 struct StopTrainer {};
 struct SendCompute {

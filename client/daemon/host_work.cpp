@@ -104,11 +104,15 @@ void HostCore::find_inputs(Work& work) {
 void HostCore::advance_work(TimePoint now) {
   std::uint32_t computing_count = 0;
   for (const auto& [result, work] : work_) computing_count += work.state == WorkState::kComputing;
+  bool is_changing = false;
   for (const ResultId result : std::deque<ResultId>(order_)) {
     Work& work = work_.at(result);
     if (work.state == WorkState::kDownloading) advance_inputs(now, work);
     if (work.state == WorkState::kReady && trainer_state_ == TrainerState::kReady &&
-        computing_count < options_.queue_length) {
+        computing_count < options_.queue_length && !is_changing) {
+      is_changing = work.assignment.is_pinned != trainer_is_pinned_;
+      if (is_changing && computing_count == 0) change_trainer(work.assignment.is_pinned);
+      if (is_changing) continue;
       work.state = WorkState::kComputing;
       ++computing_count;
       std::vector<Digest> inputs;

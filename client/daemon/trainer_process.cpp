@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -40,8 +41,9 @@ Result<Pipe> make_pipe() {
 }
 
 // In the child, between fork and exec: only calls that are safe there.
-[[noreturn]] void become_trainer(const TrainerCommand& command, char* const* arguments, int input,
-                                 int output, int error_pipe, pid_t parent) {
+[[noreturn]] void become_trainer(const TrainerCommand& command, char* const* arguments,
+                                 char* const* environment, int input, int output, int error_pipe,
+                                 pid_t parent) {
   ::setpgid(0, 0);
   // The trainer must not outlive the daemon, even if that is killed with kill -9.
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -59,10 +61,31 @@ Result<Pipe> make_pipe() {
     sched_param parameters{};
     ::sched_setscheduler(0, SCHED_IDLE, &parameters);
   }
-  ::execv(arguments[0], arguments);
+  ::execve(arguments[0], arguments, environment);
   const int problem = errno;
   if (::write(error_pipe, &problem, sizeof problem) < 0) ::_exit(126);
   ::_exit(127);
+}
+
+// This process's environment with the command's own variables, as "name=value".
+std::vector<std::string> environment_of(const TrainerCommand& command) {
+  std::vector<std::string> all;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    const std::string_view name = text.substr(0, text.find('='));
+    const bool is_replaced = std::any_of(command.environment.begin(), command.environment.end(),
+                                         [&](const auto& own) { return own.first == name; });
+    if (!is_replaced) all.emplace_back(text);
+  }
+  for (const auto& [name, value] : command.environment) all.push_back(name + "=" + value);
+  return all;
+}
+
+std::vector<char*> pointers_to(std::vector<std::string>& words) {
+  std::vector<char*> pointers;
+  for (std::string& word : words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  return pointers;
 }
 
 std::string describe_end(int status) {
@@ -172,17 +195,17 @@ Result<TrainerProcess> TrainerProcess::start(asio::any_io_executor executor,
   MH_TRY(Pipe output, make_pipe());
   MH_TRY(Pipe problem, make_pipe());
   // Everything that allocates comes before the fork.
-  std::string program = command.program.string();
-  std::vector<std::string> words = command.arguments;
-  std::vector<char*> arguments = {program.data()};
-  for (std::string& word : words) arguments.push_back(word.data());
-  arguments.push_back(nullptr);
+  std::vector<std::string> words = {command.program.string()};
+  words.insert(words.end(), command.arguments.begin(), command.arguments.end());
+  const std::vector<char*> arguments = pointers_to(words);
+  std::vector<std::string> variables = environment_of(command);
+  const std::vector<char*> environment = pointers_to(variables);
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   if (pid < 0) return errno_error("cannot fork for", command.program, errno);
   if (pid == 0)
-    become_trainer(command, arguments.data(), input.read_end.get(), output.write_end.get(),
-                   problem.write_end.get(), parent);
+    become_trainer(command, arguments.data(), environment.data(), input.read_end.get(),
+                   output.write_end.get(), problem.write_end.get(), parent);
   ::setpgid(pid, pid);  // Both sides do it: whichever comes first.
   problem.write_end.reset();
   int error_number = 0;

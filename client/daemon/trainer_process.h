@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "client/daemon/trainer_messages.h"
@@ -18,6 +19,8 @@ namespace mh::client {
 struct TrainerCommand {
   std::filesystem::path program;
   std::vector<std::string> arguments;
+  /// Variables that it gets beside those of this process, or instead of theirs.
+  std::vector<std::pair<std::string, std::string>> environment = {};
   /// Added to this process's niceness; 19 is the lowest priority.
   int nice_increment = 19;
   /// Also run only when nothing else wants the CPU (SCHED_IDLE).

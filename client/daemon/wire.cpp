@@ -77,6 +77,7 @@ Assignment from_message(const v1::Assignment& message) {
   assignment.lease = milliseconds(
       static_cast<std::int64_t>(std::clamp<std::uint64_t>(message.lease_ms(), 1000, kLeaseMsMax)));
   assignment.job_name = clean(message.job_name());
+  assignment.is_pinned = message.is_pinned();
   switch (message.kind()) {
     case v1::WORK_KIND_GRADIENT:
       assignment.kind = WorkKind::kGradient;

@@ -1,5 +1,6 @@
 // See account.h. Here: steps, evaluations, effects, blobs.
 #include <algorithm>
+#include <map>
 
 #include "tests/sim/account.h"
 #include "tests/sim/digests.h"
@@ -144,8 +145,17 @@ void Account::check_steps_ready(const scheduler::Effects& effects) {
     const Group group =
         count_once(rows_, {}, key, ready.step * job.batch, (ready.step + 1) * job.batch);
     std::vector<Digest> updates;
+    std::vector<std::uint32_t> groups;
+    std::map<HostId, std::uint32_t> hosts;
     for (const scheduler::ResultRow* result : group.canonical) {
       updates.push_back(result->update_digest);
+      const auto next = static_cast<std::uint32_t>(hosts.size());
+      groups.push_back(hosts.try_emplace(result->host, next).first->second);
+    }
+    if (groups != ready.host_groups || hosts.size() < job.hosts_min) {
+      throw Violation("effects", "the " + group_text(key) + " is ready with updates of " +
+                                     std::to_string(hosts.size()) + " hosts, needs " +
+                                     std::to_string(job.hosts_min) + ", or says wrongly whose");
     }
     if (updates != ready.update_digests || ready.sample_count != job.batch) {
       throw Violation("effects",

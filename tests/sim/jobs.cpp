@@ -10,6 +10,9 @@ namespace {
 constexpr std::uint64_t kSamplesPerWorkunit = 8;
 constexpr std::uint64_t kSamplesPerEvaluation = 40;
 constexpr double kBytesPerKb = 1'000;
+// Of so many jobs one has an aggregation that needs different hosts, where there are enough.
+constexpr std::uint64_t kRobustEvery = 3;
+constexpr std::uint64_t kRobustHosts = 2;
 // Share of second jobs that are the first one again, so that their blobs are shared.
 constexpr double kTwinChance = 0.25;
 
@@ -45,6 +48,10 @@ SimJob make_job(const Scenario& scenario, std::uint64_t seed, std::uint64_t inde
   submission.step_count = to_count(scenario.steps);
   submission.shard = kSamplesPerWorkunit;
   submission.batch = kSamplesPerWorkunit * to_count(scenario.workunits);
+  const bool has_hosts = scenario.host_count > 2 * static_cast<double>(kRobustHosts);
+  if (has_hosts && seed % kRobustEvery == 0 && to_count(scenario.workunits) >= kRobustHosts) {
+    submission.hosts_min = kRobustHosts;
+  }
   const double gflop = scenario.workunit_seconds * scenario.speed_gflops;
   submission.validation = kModes[std::min<std::uint64_t>(to_count(scenario.validation), 2)];
   submission.training_flops = gflop * 1e9 / static_cast<double>(kSamplesPerWorkunit);

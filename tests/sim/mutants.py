@@ -58,6 +58,8 @@ MUTATIONS = (
     Mutation("a step ends with a workunit missing", "scheduler/state.h",
              "  bool is_step_complete() const { return !workunits.empty() && done_count == workunits.size(); }",
              "  bool is_step_complete() const { return !workunits.empty() && done_count + 1 >= workunits.size(); }"),
+    Mutation("work is not kept for other hosts", "scheduler/spread.cpp",
+             "  return after >= hosts_min_ || after >= least_;", "  return after > 0;"),
     Mutation("updates are not in the order of shards", "scheduler/job_steps.cpp",
              "  for (const WorkunitId id : job.workunits) {\n    ready.update_digests.push_back(\n"
              "        state.result(state.workunit(id).row.canonical).row.update_digest);\n  }",

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "trainer/engine/pinned.h"
 #include "trainer/update/tensor_pack.h"
 
 namespace mh::engine {
@@ -43,6 +44,7 @@ Result<std::unique_ptr<LoadedJob>> LoadedJob::load(JobFiles files, const Device&
                                                " threads, this trainer may use " +
                                                std::to_string(threads_max) + " (--threads)");
   }
+  MH_TRY_VOID(check_numerics(files.spec, device));
   EngineJob engine_job;
   engine_job.plan = files.plan;
   engine_job.seed = files.spec.seed;

@@ -7,6 +7,8 @@
 
 #include "proto/base/bytes.h"
 #include "proto/base/file.h"
+#include "proto/base/numerics.h"
+#include "trainer/engine/pinned.h"
 #include "trainer/update/safetensors.h"
 
 namespace mh::engine {
@@ -110,6 +112,8 @@ Result<OpenModel> open_model(const std::filesystem::path& path,
   keep_freed_memory();
   OpenModel open;
   MH_TRY(open.model, read_model_file(path, data));
+  // To look at a model is allowed anywhere; the last bits differ where it was not pinned.
+  if (!cpu_level().empty()) MH_TRY_VOID(start_again_if_pinned(open.model.spec));
   MH_TRY(const Device opened, open_device(device, static_cast<int>(open.model.spec.threads)));
   for (const std::string& note : {open.model.note, opened.note}) {
     if (!note.empty()) std::fprintf(stderr, "manyhands-trainer: note: %s\n", note.c_str());

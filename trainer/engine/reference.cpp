@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "scheduler/planner.h"
+#include "trainer/robust/step_gradient.h"
 #include "trainer/update/aggregate.h"
 #include "trainer/update/optimizer.h"
 #include "trainer/update/step.h"
@@ -90,6 +91,7 @@ class Run {
 
   /// The mean gradient of a step into gradient_.
   Result<Sums> aggregate(std::uint64_t step) {
+    if (!job_.files().spec.aggregation.is_exact_mean()) return aggregate_robustly(step);
     accumulator_.reset();
     Sums total;
     for (std::uint64_t index = 0; index < scheduler::workunits_per_step(shape_); ++index) {
@@ -99,6 +101,28 @@ class Run {
       add(sums, total);
     }
     accumulator_.mean(total.sample_count, gradient_);
+    return total;
+  }
+
+  /// The same by the job's robust rule, each shard a voice: holds all of them in memory.
+  Result<Sums> aggregate_robustly(std::uint64_t step) {
+    const scheduler::JobSpec& spec = job_.files().spec;
+    Sums total;
+    std::vector<std::vector<float>> gradients(scheduler::workunits_per_step(shape_));
+    std::vector<std::uint32_t> voices;
+    for (std::uint64_t index = 0; index < gradients.size(); ++index) {
+      gradients[index].resize(plan_.parameter_count);
+      const scheduler::ShardRange range = scheduler::shard_range(shape_, step, index);
+      MH_TRY(const Sums sums, job_.gradient(range, gradients[index]));
+      voices.push_back(static_cast<std::uint32_t>(index));
+      add(sums, total);
+    }
+    const std::vector<std::span<const float>> views(gradients.begin(), gradients.end());
+    model::Recipe recipe = spec.aggregation.recipe;
+    recipe.bucket_seed = scheduler::bucket_key(spec.seed, step);
+    const robust::StepShards shards = {
+        .sums = views, .voices = voices, .sample_count = shape_.shard};
+    MH_TRY_VOID(robust::step_gradient(recipe, shards, plan_.parameters, gradient_, 1));
     return total;
   }
 
@@ -116,6 +140,14 @@ class Run {
 
 Result<ReferenceOutcome> run_reference(LoadedJob& job, std::uint64_t step_count,
                                        const std::function<void(const ReferenceStep&)>& report) {
+  const scheduler::AggregationSpec& aggregation = job.files().spec.aggregation;
+  if (!aggregation.is_exact_mean() && aggregation.unit == scheduler::AggregationUnit::kHost) {
+    return fail(Errc::kFailedPrecondition,
+                "the job aggregates over hosts with " +
+                    std::string(model::name_of(aggregation.recipe.rule)) +
+                    ", so its steps depend on which host did which shard, and this is one process "
+                    "alone; a job with `aggregation: {unit: shard}` has a reference run");
+  }
   Run run(job);
   ReferenceOutcome outcome;
   const std::uint64_t last = std::min(step_count, job.files().step_count);

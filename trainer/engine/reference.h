@@ -40,7 +40,8 @@ struct ReferenceOutcome {
 
 /// Runs the job from its first parameters for `step_count` steps (at most those of the job; the
 /// schedule is that of the whole job). `report` is called after each step. Errors: those of
-/// LoadedJob and of update::take_step(), with the step.
+/// LoadedJob and of update::take_step(), with the step; kFailedPrecondition for a job that
+/// aggregates over hosts robustly: there is only one here.
 Result<ReferenceOutcome> run_reference(LoadedJob& job, std::uint64_t step_count,
                                        const std::function<void(const ReferenceStep&)>& report);
 

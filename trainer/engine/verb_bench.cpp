@@ -9,6 +9,7 @@
 #include "proto/base/options.h"
 #include "trainer/engine/bench.h"
 #include "trainer/engine/job_files.h"
+#include "trainer/engine/pinned.h"
 #include "trainer/engine/program.h"
 #include "trainer/model/presets.h"
 #include "trainer/update/sample_reader.h"
@@ -41,6 +42,7 @@ Result<BenchOptions> bench_options(const Arguments& arguments) {
   if (!arguments.job.empty()) {
     MH_TRY(const std::string text, read_file(arguments.job, scheduler::kJobTextBytesMax));
     MH_TRY(const scheduler::JobSpec spec, parse_job_text(text, arguments.job));
+    MH_TRY_VOID(start_again_if_pinned(spec));
     model = spec.model;
     options.job.seed = spec.seed;
     options.job.micro_batch = static_cast<std::uint32_t>(spec.training.micro_batch);

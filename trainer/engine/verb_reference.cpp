@@ -14,6 +14,7 @@
 #include "proto/base/file.h"
 #include "proto/base/options.h"
 #include "trainer/engine/model_file.h"
+#include "trainer/engine/pinned.h"
 #include "trainer/engine/program.h"
 #include "trainer/engine/reference.h"
 
@@ -115,6 +116,7 @@ Result<int> run(const Arguments& arguments) {
     if (!path.empty()) MH_TRY_VOID(check_writable(path));
   }
   MH_TRY(JobFiles files, read_job_files(arguments.job, arguments.data));
+  MH_TRY_VOID(start_again_if_pinned(files.spec));
   const int threads = static_cast<int>(files.spec.threads);
   MH_TRY(const Device device, open_device(arguments.device, threads));
   if (!device.note.empty()) {

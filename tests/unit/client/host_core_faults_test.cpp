@@ -242,6 +242,29 @@ TEST_F(HostCoreTest, ATrainerThatEndsIsStartedAgainAndGetsTheWorkAgain) {
   EXPECT_EQ(last<StartUpload>().size(), 1u);
 }
 
+TEST_F(HostCoreTest, PinnedWorkGetsATrainerOfItsOwnOnceTheOtherWorkIsDone) {
+  start_working();
+  Assignment pinned = gradient(2);
+  pinned.is_pinned = true;
+  assign({gradient(1), pinned});
+  finish_downloads();
+  ASSERT_EQ(last<SendCompute>().size(), 1u) << "not to a trainer that takes other paths";
+  EXPECT_EQ(last<SendCompute>()[0].assignment.result, ResultId(1));
+  computed(1);
+  EXPECT_EQ(last<StopTrainer>().size(), 1u);
+  ASSERT_EQ(last<StartTrainer>().size(), 1u);
+  EXPECT_TRUE(last<StartTrainer>()[0].is_pinned);
+  trainer_ready();
+  ASSERT_EQ(last<SendCompute>().size(), 1u);
+  EXPECT_EQ(last<SendCompute>()[0].assignment.result, ResultId(2));
+  // One that ends is followed by one of the same kind.
+  trainer_ended();
+  while (last<StartTrainer>().empty()) {
+    ASSERT_TRUE(wake());
+  }
+  EXPECT_TRUE(last<StartTrainer>()[0].is_pinned);
+}
+
 TEST_F(HostCoreTest, AWorkunitThatEndsTheTrainerTwiceFails) {
   start_working();
   assign({gradient(1), gradient(2)});

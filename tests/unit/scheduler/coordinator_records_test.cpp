@@ -1,4 +1,4 @@
-// Rule 20: each step leaves a record, and the blobs of the newest records are kept.
+// Rule 26: each step leaves a record, and the blobs of the newest records are kept.
 #include "proto/base/step_record.h"
 #include "tests/unit/scheduler/coordinator_fixture.h"
 

@@ -8,7 +8,9 @@
 
 #include "proto/base/dataset_manifest.h"
 #include "proto/base/random.h"
+#include "scheduler/planner.h"
 #include "tests/unit/server/temporary_folder.h"
+#include "trainer/robust/aggregate.h"
 #include "trainer/update/optimizer.h"
 
 namespace mh::server {
@@ -178,6 +180,117 @@ TEST_F(JobAggregationTest, TakesAStepOnceThoughItIsPublishedTwice) {
   const auto output = aggregation.complete(ready);
   ASSERT_TRUE(output.has_value()) << output.error().message;
   EXPECT_EQ(output->parameters_digest, expected);
+}
+
+// A step of three shards under a robust rule: `voices` says whose they are.
+class RobustAggregationTest : public JobAggregationTest {
+ protected:
+  void use(const std::string& aggregation) {
+    const std::string text = std::string(kJob) + "aggregation: " + aggregation + "\n";
+    const auto parsed = scheduler::parse_job(text);
+    ASSERT_TRUE(parsed.spec.has_value()) << scheduler::problem_text(parsed.problems.at(0));
+    job = blobs.put(scheduler::canonical_job_json(*parsed.spec, manifest)).value();
+    model = load_job_model(blobs, job, manifest).value();
+  }
+
+  Result<scheduler::StepOutput> complete(std::vector<std::uint32_t> voices) {
+    JobAggregation aggregation(blobs, job, manifest);
+    scheduler::StepReady ready = make_step(0);
+    ready.host_groups = std::move(voices);
+    // In whatever order they come; a robust rule waits for all.
+    for (const std::uint64_t shard : {2, 0}) aggregation.accept(accepted(ready, shard));
+    return aggregation.complete(ready);
+  }
+
+  // The parameters that a gradient leads to; `values` and `state` stay.
+  Digest step_with(std::vector<float> mean) const {
+    std::vector<float> next = values, next_state = state;
+    EXPECT_TRUE(update::take_step(model->rule, 0, mean, next, next_state).has_value());
+    update::PackHeader header;
+    header.element_count = next.size();
+    header.step = 1;
+    header.layout_digest = model->plan().layout_digest;
+    return sha256(update::make_pack(header, next));
+  }
+
+  // One host's vector, as anybody would write it down.
+  std::vector<float> voice(const std::vector<std::uint64_t>& shards) const {
+    std::vector<double> sum(values.size());
+    for (const std::uint64_t shard : shards) {
+      const std::vector<float> part = gradient(0, shard);
+      for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += static_cast<double>(part[i]);
+    }
+    std::vector<float> mean(values.size());
+    const auto samples = static_cast<double>(4 * shards.size());
+    for (std::size_t i = 0; i < sum.size(); ++i) mean[i] = static_cast<float>(sum[i] / samples);
+    return mean;
+  }
+
+  static std::vector<float> middle_of_three(const std::vector<float>& a,
+                                            const std::vector<float>& b,
+                                            const std::vector<float>& c) {
+    std::vector<float> middle(a.size());
+    for (std::size_t i = 0; i < a.size(); ++i)
+      middle[i] = std::max(std::min(a[i], b[i]), std::min(std::max(a[i], b[i]), c[i])) + 0.0F;
+    return middle;
+  }
+};
+
+TEST_F(RobustAggregationTest, EachHostHasOneVoice) {
+  use("{rule: median, f: 1}");
+  const auto output = complete({0, 1, 2});
+  ASSERT_TRUE(output.has_value()) << output.error().message;
+  EXPECT_EQ(output->parameters_digest,
+            step_with(middle_of_three(voice({0}), voice({1}), voice({2}))));
+}
+
+TEST_F(RobustAggregationTest, ShardsOfOneHostAreOneVectorByTheirSamples) {
+  use("{rule: median}");
+  const auto output = complete({0, 1, 0});
+  ASSERT_TRUE(output.has_value()) << output.error().message;
+  const std::vector<float> first = voice({0, 2}), second = voice({1});
+  std::vector<float> mean(first.size());
+  for (std::size_t i = 0; i < mean.size(); ++i)
+    mean[i] = static_cast<float>(
+        (std::min<double>(first[i], second[i]) + std::max<double>(first[i], second[i])) / 2);
+  EXPECT_EQ(output->parameters_digest, step_with(mean));
+}
+
+TEST_F(RobustAggregationTest, ShardsMayBeVoicesByThemselves) {
+  use("{rule: trimmed_mean, f: 1, unit: shard}");
+  const auto output = complete({0, 0, 0});
+  ASSERT_TRUE(output.has_value()) << output.error().message;
+  EXPECT_EQ(output->parameters_digest,
+            step_with(middle_of_three(voice({0}), voice({1}), voice({2}))));
+}
+
+TEST_F(RobustAggregationTest, GivesTheBitsOfVectorsThatAreWrittenDown) {
+  for (const std::string rule :
+       {"{rule: krum}", "{rule: trimmed_mean, f: 1, pre: [nnm]}", "{rule: geometric_median, f: 1}",
+        "{rule: median, pre: [{bucketing: {size: 2}}]}", "{pre: [{clipping: {norm: 1}}]}",
+        "{rule: caf, f: 1, pre: [arc]}"}) {
+    use(rule);
+    const auto output = complete({0, 1, 2});
+    ASSERT_TRUE(output.has_value()) << output.error().message;
+    std::vector<std::vector<float>> vectors = {voice({2}), voice({0}), voice({1})};
+    std::vector<robust::Input> inputs;
+    for (const auto& vector : vectors)
+      inputs.push_back({.name = "host", .values = std::as_bytes(std::span(vector))});
+    model::Recipe recipe = model->spec.aggregation.recipe;
+    recipe.bucket_seed = scheduler::bucket_key(model->spec.seed, 0);
+    std::vector<float> mean(values.size());
+    ASSERT_TRUE(robust::aggregate(recipe, inputs, {}, mean, {}).has_value());
+    EXPECT_EQ(output->parameters_digest, step_with(mean)) << rule;
+  }
+}
+
+TEST_F(RobustAggregationTest, SaysTheConditionWhenTooFewTookPart) {
+  use("{rule: trimmed_mean, f: 1}");
+  const auto output = complete({0, 0, 1});
+  ASSERT_FALSE(output.has_value());
+  EXPECT_EQ(output.error().message,
+            "the aggregation is not defined for the 2 that took part: trimmed_mean needs 2f < n: "
+            "f = 1, n = 2");
 }
 
 TEST_F(JobAggregationTest, SaysWhichBlobIsDamaged) {

@@ -44,8 +44,14 @@ INSERT INTO job_log VALUES(1, 1, 54, 0, 'submitted');
 constexpr const char* kRows[] = {
     kRowsOfVersion1,
     "UPDATE jobs SET threads = 55, wasted_gflop = 0.05",
+    "UPDATE jobs SET validation_mode = 2, quorum = 3, checked_gflop = 0.25;"
+    "UPDATE hosts SET account = 57, credit_held = 0.5, standing = 3, standing_reason = 'so';"
+    "UPDATE contributions SET agreed_count = 58, credit_booked = 0.125;"
+    "INSERT INTO host_log SELECT id, 1, 59, 3, 1, 1, 'why' FROM hosts LIMIT 1;"
+    "INSERT INTO agreements VALUES(1, 'cpu/A', 'cuda/B', 60, 61, '-20:1', 0.1, 0.2)",
     "UPDATE jobs SET record_count = 1, record_digest = randomblob(32), retained_from = 0;"
     "INSERT INTO step_records VALUES(1, 0, 0, randomblob(32), 56, '{}')",
+    "UPDATE jobs SET hosts_min = 56, is_pinned = 1; UPDATE hosts SET cpu_level = 'x86-64-v3'",
 };
 
 class SchemaTest : public testing::Test {

@@ -59,7 +59,7 @@ inline scheduler::JobRow some_job(std::uint64_t id) {
 inline scheduler::HostRow some_host(std::uint64_t id) {
   scheduler::HostRow row;
   row.id = HostId(id);
-  row.description = {"attic", "linux", "0.1.0", "cuda", "H100", 16};
+  row.description = {"attic", "linux", "0.1.0", "cuda", "H100", 16, "x86-64-v4"};
   row.is_trusted = true;
   row.is_detached = true;
   row.attached = some_time(5);
