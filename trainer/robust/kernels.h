@@ -46,8 +46,9 @@ inline constexpr std::size_t kGroupColumns = 8;
 struct GroupedMix {
   /// Rows of the tile / kGroupRows.
   std::size_t groups = 0;
-  /// For each new row, for each group: bit k says that row k of the group is in the sum.
-  const std::uint8_t* members = nullptr;
+  /// For each new row, for each group, where its sum begins in the table of the group: m ×
+  /// kGroupColumns, where bit k of m says that row k of the group is in the sum.
+  const std::uint16_t* entries = nullptr;
   /// For each new row.
   const double* weights = nullptr;
   std::size_t rows = 0;
@@ -80,7 +81,7 @@ struct Kernels {
   /// Row i of `out` = (the sums of its members of each group, each in order, added in the order of
   /// the groups, in double) × weight, rounded once. `table`: room for groups × kGroupSums ×
   /// kGroupColumns. Requires: rows of the tile a multiple of kGroupRows.
-  void (*mix_groups)(const double* tile, std::size_t stride, std::size_t columns,
+  void (*mix_groups)(const float* tile, std::size_t stride, std::size_t columns,
                      const GroupedMix& mix, double* table, float* out);
   /// out[i] = (sum of weight × float32 at values[index] + 4 i, in order) / divisor, rounded once.
   /// False if a sum is not finite. Requires: columns <= kSumColumns.

@@ -210,38 +210,54 @@ void mix(const double* tile, std::size_t stride, std::size_t columns, const Term
   for (; i < columns; i += 8) mix_block<2>(tile + i, stride, terms, term_count, out + i);
 }
 
-/// The sums of all subsets of the rows of one group: entry m is that of the rows whose bits are in
-/// m.
-MH_INLINE void sum_subsets(const double* rows, std::size_t stride, double* table) {
-  constexpr std::size_t kVectors = kGroupColumns / 4;
-  for (std::size_t v = 0; v < kVectors; ++v) store_vector(table + v * 4, Double4{});
-  for (std::size_t row = 0; row < kGroupRows; ++row) {
-    const std::size_t bit = std::size_t{1} << row;
-    for (std::size_t v = 0; v < kVectors; ++v) {
-      const Double4 value = load_vector<Double4>(rows + row * stride + v * 4);
-      for (std::size_t below = 0; below < bit; ++below) {
-        const Double4 sum = load_vector<Double4>(table + below * kGroupColumns + v * 4) + value;
-        store_vector(table + (bit + below) * kGroupColumns + v * 4, sum);
-      }
-    }
-  }
+/// The sums of all subsets of four rows, for four columns: entry m is that of the rows whose bits
+/// are in m, in order.
+MH_INLINE void sum_subsets(const float* rows, std::size_t stride, double* table) {
+  static_assert(kGroupRows == 4 && kGroupSums == 16);
+  const auto row = [&](std::size_t i) {
+    return load_as_doubles(reinterpret_cast<const std::byte*>(rows + i * stride));
+  };
+  const auto keep = [&](std::size_t entry, const Double4& sum) {
+    store_vector(table + entry * kGroupColumns, sum);
+  };
+  const Double4 a = row(0), b = row(1), c = row(2), d = row(3);
+  const Double4 ab = a + b, ac = a + c, bc = b + c, abc = ab + c;
+  keep(0, Double4{});
+  keep(1, a);
+  keep(2, b);
+  keep(3, ab);
+  keep(4, c);
+  keep(5, ac);
+  keep(6, bc);
+  keep(7, abc);
+  keep(8, d);
+  keep(9, a + d);
+  keep(10, b + d);
+  keep(11, ab + d);
+  keep(12, c + d);
+  keep(13, ac + d);
+  keep(14, bc + d);
+  keep(15, abc + d);
 }
 
-void mix_groups(const double* tile, std::size_t stride, std::size_t columns, const GroupedMix& mix,
+void mix_groups(const float* tile, std::size_t stride, std::size_t columns, const GroupedMix& mix,
                 double* table, float* out) {
+  constexpr std::size_t kGroupTable = kGroupSums * kGroupColumns;
   for (std::size_t i = 0; i < columns; i += kGroupColumns) {
-    for (std::size_t group = 0; group < mix.groups; ++group)
-      sum_subsets(tile + group * kGroupRows * stride + i, stride,
-                  table + group * kGroupSums * kGroupColumns);
+    for (std::size_t group = 0; group < mix.groups; ++group) {
+      const float* rows = tile + group * kGroupRows * stride + i;
+      sum_subsets(rows, stride, table + group * kGroupTable);
+      sum_subsets(rows + 4, stride, table + group * kGroupTable + 4);
+    }
     for (std::size_t row = 0; row < mix.rows; ++row) {
-      const std::uint8_t* members = mix.members + row * mix.groups;
+      const std::uint16_t* entries = mix.entries + row * mix.groups;
+      const double* first = table + entries[0];
+      Double4 left = load_vector<Double4>(first), right = load_vector<Double4>(first + 4);
       const double* sums = table;
-      Double4 left = {}, right = {};
-      for (std::size_t group = 0; group < mix.groups; ++group) {
-        const double* entry = sums + members[group] * kGroupColumns;
-        left += load_vector<Double4>(entry);
-        right += load_vector<Double4>(entry + 4);
-        sums += kGroupSums * kGroupColumns;
+      for (std::size_t group = 1; group < mix.groups; ++group) {
+        sums += kGroupTable;
+        left += load_vector<Double4>(sums + entries[group]);
+        right += load_vector<Double4>(sums + entries[group] + 4);
       }
       const double weight = mix.weights[row];
       float* to = out + row * stride + i;

@@ -140,7 +140,7 @@ class GramWorker {
 /// it would be more work than the mix itself.
 struct Groups {
   std::size_t count = 0;
-  std::vector<std::uint8_t> members;
+  std::vector<std::uint16_t> entries;
   std::vector<double> weights;
 };
 
@@ -157,12 +157,12 @@ Groups groups_of(const Mix& mix, std::size_t vectors) {
   }
   if (terms <= (mix.size() + kGroupSums) * count) return groups;
   groups.count = count;
-  groups.members.resize(mix.size() * count);
+  groups.entries.resize(mix.size() * count);
   for (std::size_t i = 0; i < mix.size(); ++i) {
     groups.weights.push_back(mix[i].empty() ? 0 : mix[i].front().weight);
     for (const Term& term : mix[i])
-      groups.members[i * count + term.index / kGroupRows] |=
-          static_cast<std::uint8_t>(1U << (term.index % kGroupRows));
+      groups.entries[i * count + term.index / kGroupRows] |=
+          static_cast<std::uint16_t>(kGroupColumns << (term.index % kGroupRows));
   }
   return groups;
 }
@@ -180,11 +180,12 @@ class ColumnWorker {
         out_(out),
         kernels_(*options.kernels),
         rows_(mix.empty() ? columns.vectors.size() : mix.size()),
+        groups_(groups_of(mix, columns.vectors.size())),
         width_(tile_columns(std::max(rows_, columns.vectors.size()), sizeof(float),
                             mix.empty() ? options.tile_bytes : options.tile_bytes / 2)),
         tile_(rows_ * width_),
-        wide_(mix.empty() ? 0 : rounded_up(columns.vectors.size(), kGroupRows) * width_),
-        groups_(groups_of(mix, columns.vectors.size())),
+        wide_(mix.empty() || groups_.count > 0 ? 0 : columns.vectors.size() * width_),
+        narrow_(groups_.count * kGroupRows * width_),
         table_(groups_.count * kGroupSums * kGroupColumns),
         result_(width_),
         room_(width_) {}
@@ -212,18 +213,20 @@ class ColumnWorker {
   }
 
   bool load_and_mix(std::size_t at, std::size_t count) {
+    const std::size_t padded = rounded_up(count, kLaneColumns);
     bool is_good = true;
     for (std::size_t row = 0; row < columns_.vectors.size(); ++row) {
       const std::byte* values = values_at(columns_.vectors[row], at, count, room_.data());
-      is_good &= kernels_.load_wide(values, nullptr, count, wide_.data() + row * width_);
+      is_good &= groups_.count > 0
+                     ? kernels_.load(values, count, narrow_.data() + row * width_)
+                     : kernels_.load_wide(values, nullptr, count, wide_.data() + row * width_);
     }
-    const std::size_t padded = rounded_up(count, kLaneColumns);
     if (groups_.count > 0) {
       const GroupedMix grouped = {.groups = groups_.count,
-                                  .members = groups_.members.data(),
+                                  .entries = groups_.entries.data(),
                                   .weights = groups_.weights.data(),
                                   .rows = rows_};
-      kernels_.mix_groups(wide_.data(), width_, padded, grouped, table_.data(), tile_.data());
+      kernels_.mix_groups(narrow_.data(), width_, padded, grouped, table_.data(), tile_.data());
       return is_good;
     }
     for (std::size_t row = 0; row < rows_; ++row) {
@@ -249,10 +252,12 @@ class ColumnWorker {
   const std::span<float> out_;
   const Kernels& kernels_;
   const std::size_t rows_;
+  const Groups groups_;
   const std::size_t width_;
   Buffer<float> tile_;
+  /// What is mixed: as doubles, or, in groups, as it is.
   Buffer<double> wide_;
-  const Groups groups_;
+  Buffer<float> narrow_;
   Buffer<double> table_;
   Buffer<float> result_;
   Buffer<float> room_;
