@@ -2,6 +2,7 @@
 #include "scheduler/step_records.h"
 
 #include <algorithm>
+#include <map>
 
 #include "proto/base/check.h"
 #include "proto/base/step_record.h"
@@ -65,12 +66,15 @@ void record_step(State& state, JobEntry& job, const StepRow& row, const StepOutp
   record.learning_rate = row.learning_rate;
   record.time_ms = to_unix_ms(row.finished);
   std::uint64_t bytes = std::max(output.state_bytes, kBlobBytesMin);
+  // A step may have many more shards than hosts.
+  std::map<HostId, std::string> pseudonyms;
   for (const WorkunitId id : job.workunits) {
     const WorkunitRow& workunit = state.workunit(id).row;
     const ResultRow& result = state.result(workunit.canonical).row;
-    record.updates.push_back(
-        {workunit.begin, workunit.end, result.update_digest,
-         host_pseudonym(state.options.pseudonym_secret, job.row.id, result.host)});
+    std::string& host = pseudonyms[result.host];
+    if (host.empty())
+      host = host_pseudonym(state.options.pseudonym_secret, job.row.id, result.host);
+    record.updates.push_back({workunit.begin, workunit.end, result.update_digest, host});
     bytes += std::max(result.update_bytes, kBlobBytesMin);
   }
   StepRecordRow stored;
