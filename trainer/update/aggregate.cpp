@@ -2,6 +2,7 @@
 #include "trainer/update/aggregate.h"
 
 #include <algorithm>
+#include <bit>
 #include <string>
 
 #include "proto/base/check.h"
@@ -47,9 +48,17 @@ Status check_sizes(Shards shards, std::size_t element_count) {
   return {};
 }
 
-void divide(const double* __restrict sum, double divisor, float* __restrict out,
+// By a power of two, as most batches are, the product with the inverse has the same bits: both are
+// the one double nearest to the same number, and a product takes a fraction of the time.
+void divide(const double* __restrict sum, std::uint64_t divisor, float* __restrict out,
             std::size_t count) {
-  for (std::size_t i = 0; i < count; ++i) out[i] = static_cast<float>(sum[i] / divisor);
+  const auto by = static_cast<double>(divisor);
+  if (std::has_single_bit(divisor)) {
+    const double inverse = 1 / by;
+    for (std::size_t i = 0; i < count; ++i) out[i] = static_cast<float>(sum[i] * inverse);
+    return;
+  }
+  for (std::size_t i = 0; i < count; ++i) out[i] = static_cast<float>(sum[i] / by);
 }
 
 }  // namespace
@@ -74,7 +83,7 @@ Status GradientAccumulator::add(std::uint64_t shard_index, std::span<const float
 
 void GradientAccumulator::mean(std::uint64_t total_samples, std::span<float> out) const {
   MH_CHECK(total_samples > 0 && out.size() == sum_.size());
-  divide(sum_.data(), static_cast<double>(total_samples), out.data(), out.size());
+  divide(sum_.data(), total_samples, out.data(), out.size());
 }
 
 void GradientAccumulator::reset() {
@@ -106,7 +115,7 @@ Status mean_gradient(std::span<const double> sum, Shards shards, std::uint64_t t
       std::copy_n(sum.data() + begin, count, tile);
     }
     add_tile(tile, shards, begin, count);
-    divide(tile, static_cast<double>(total_samples), out.data() + begin, count);
+    divide(tile, total_samples, out.data() + begin, count);
   }
   return {};
 }

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 
 #include "proto/base/random.h"
@@ -101,6 +102,28 @@ TEST(MeanGradient, HasTheSameBitsHoweverTheShardsComeInGroups) {
       ASSERT_TRUE(add_shards(sum, Shards(spans).subspan(first, second - first), false));
       ASSERT_TRUE(mean_gradient(sum, Shards(spans).subspan(second), 7, mean));
       ASSERT_EQ(mean, expected) << first << " and " << second;
+    }
+  }
+}
+
+// Powers of two take another way, which must not show.
+TEST(MeanGradient, IsTheQuotientRoundedOnceWhateverTheDivisor) {
+  std::vector<float> values = {0.0F, -0.0F, 1.0F, -3.3e38F, 1.4e-45F, -1.1754942e-38F};
+  Philox4x32 random(3);
+  while (values.size() < 3'000)
+    values.push_back(
+        std::ldexp(uniform_float(random.next()) - 0.5F, static_cast<int>(random.below(250)) - 140));
+  const std::vector<std::span<const float>> shards = {values, values, values};
+  for (const std::uint64_t samples : {1ULL, 2ULL, 3ULL, 32ULL, 96ULL, 65'536ULL, 1ULL << 60}) {
+    std::vector<float> mean(values.size());
+    ASSERT_TRUE(mean_gradient({}, shards, samples, mean).has_value());
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const double value = static_cast<double>(values[i]);
+      const double sum = 0.0 + value + value + value;
+      ASSERT_EQ(
+          std::bit_cast<std::uint32_t>(mean[i]),
+          std::bit_cast<std::uint32_t>(static_cast<float>(sum / static_cast<double>(samples))))
+          << values[i] << " by " << samples;
     }
   }
 }
