@@ -206,6 +206,7 @@ Result<scheduler::StepOutput> JobAggregation::publish(std::uint64_t steps_done) 
   scheduler::StepOutput output;
   output.gradient_norm = outcome_.gradient_norm;
   output.learning_rate = outcome_.learning_rate;
+  output.rule = model::names_of(model_->spec.aggregation.recipe);
   output.state_bytes = parameters_->header().payload_bytes() + optimizer_->header().payload_bytes();
   before_publish.pass();
   // Both wait for the disk most of the time: side by side.

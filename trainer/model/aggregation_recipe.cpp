@@ -117,6 +117,12 @@ std::span<const RuleInfo> rule_table() { return kTable; }
 std::string_view name_of(Rule rule) { return kTable[static_cast<std::size_t>(rule)].name; }
 std::string_view name_of(Pre pre) { return kTable[kRules + static_cast<std::size_t>(pre)].name; }
 
+std::string names_of(const Recipe& recipe) {
+  std::string text;
+  for (const Pre pre : recipe.pre) text += std::string(name_of(pre)) + "+";
+  return text + std::string(name_of(recipe.rule));
+}
+
 Result<Rule> rule_named(std::string_view name) {
   for (std::size_t i = 0; i < kRules; ++i) {
     if (kTable[i].name == name) return static_cast<Rule>(i);

@@ -80,6 +80,8 @@ struct RuleInfo {
 std::span<const RuleInfo> rule_table();
 std::string_view name_of(Rule rule);
 std::string_view name_of(Pre pre);
+/// Pre-aggregations and rule with '+' between them: "nnm+trimmed_mean"; as step records have it.
+std::string names_of(const Recipe& recipe);
 /// Errors: kInvalidArgument, listing the names that there are.
 Result<Rule> rule_named(std::string_view name);
 Result<Pre> pre_named(std::string_view name);

@@ -281,6 +281,7 @@ TEST_F(RobustAggregationTest, GivesTheBitsOfVectorsThatAreWrittenDown) {
     std::vector<float> mean(values.size());
     ASSERT_TRUE(robust::aggregate(recipe, inputs, {}, mean, {}).has_value());
     EXPECT_EQ(output->parameters_digest, step_with(mean)) << rule;
+    EXPECT_EQ(output->rule, model::names_of(recipe));
   }
 }
 
