@@ -1,7 +1,7 @@
 // Results of one workunit against each other: which ones are checked by another host, who may
 // check, which agree, and what follows for credit and standing (rules 20 to 24 of coordinator.h).
 //
-// Flow: validator -> take_success() -> [another host's result | compared()] -> the canonical result
+// Flow: validator -> take_success() -> [another host's result | compared()] -> quorum -> outcomes
 //       -> job_steps::workunit_done()
 // Private to scheduler/coordinator; pure.
 #pragma once
@@ -15,9 +15,6 @@ namespace mh::scheduler {
 // Rule 20: this host may compute what is to confirm what others reported of the workunit.
 bool may_check(const State& state, const JobEntry& job, const WorkunitEntry& workunit,
                const HostEntry& host, TimePoint now);
-// Of one account, or of one network.
-bool is_same_party(const HostOrigin& first, const HostOrigin& second);
-
 // A result that passed the screens, whose fields are those of its report: it counts, or waits for
 // another host's. May end the workunit, and with the last of an evaluation forget it and its
 // results: the row is given back. `norm`: of the gradient sum.

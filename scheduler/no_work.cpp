@@ -91,6 +91,10 @@ void explain_no_work(const State& state, const HostEntry& host, TimePoint now,
                            std::to_string(reply.backoff.count()) + " ms";
     return;
   }
+  if (host.row.standing == Standing::kLimited && !host.leases.empty()) {
+    reply.no_work_reason = "this host gets one workunit at a time: " + host.row.standing_reason;
+    return;
+  }
   if (host.leases.size() >= host.row.lease_quota) {
     MH_PROBE("a host asks beyond its quota");
     reply.no_work_reason = "this host holds " + std::to_string(host.leases.size()) +

@@ -105,7 +105,7 @@ MUTATIONS = (
              "  if (policy.mode == ValidationMode::kAll || host.row.standing != Standing::kRecord) return true;", ""),
     Mutation("any two results agree", "scheduler/agreement.cpp",
              "  if (!(distance.relative_l2 <= tolerance.relative_l2)) return false;", "  return true;"),
-    Mutation("who confirms another earns twice", "scheduler/checks.cpp",
+    Mutation("who confirms another earns twice", "scheduler/quorum.cpp",
              "    pay(host, false, result.row);\n",
              "    pay(host, false, result.row);\n    pay(host, false, result.row);\n"),
     Mutation("a restart forgets what waits for a check", "scheduler/restore.cpp",

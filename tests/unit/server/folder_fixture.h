@@ -28,7 +28,8 @@ class FolderTest : public testing::Test {
     EXPECT_TRUE(make_server_folder(folder().root, now_));
     start();
     add_dataset("digits");
-    host_ = *take(coordinator_->attach({}, {"attic", "linux", "0.1.0", "cpu", "", 1}, {}, now_));
+    host_ =
+        *take(coordinator_->attach({}, {"attic", "linux", "0.1.0", "cpu", "", 1, ""}, {}, now_));
     submit_job();
   }
 
