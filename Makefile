@@ -1,7 +1,7 @@
 # What people type. The build itself is CMake's: see CMakePresets.json.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build test soak sim mutants demo lint format asan tsan bench bench-server bench-store conformance clean
+.PHONY: help setup build test soak sim mutants demo demo-attack lint format asan tsan bench bench-server bench-store conformance clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -35,6 +35,9 @@ mutants: ready ## break one rule of the scheduler at a time: the simulator must 
 
 demo: ready ## set up, build, train Fashion-MNIST with four volunteers on this machine
 	@scripts/demo.sh
+
+demo-attack: ready ## the same with six volunteers, two of whom cheat
+	@scripts/demo-attack.sh
 
 lint: ## layering, sizes, words, banned calls, format
 	@/usr/bin/env python3 tests/lint/lint.py
