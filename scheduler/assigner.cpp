@@ -159,7 +159,7 @@ class Assigner {
     for (const WorkunitId id : queue) {
       if (++looked_at > kCandidatesMax) break;
       WorkunitEntry& workunit = state_.workunit(id);
-      if (!workunit.reported.empty() && !may_check(state_, job, workunit, host_, now_)) continue;
+      if (!workunit.reported.empty() && !is_ours_to_check(job, workunit)) continue;
       if (has_its_share(job, workunit)) continue;
       if (workunit.hosts_tried.contains(host_.row.id)) {
         const TimePoint own_copy_at = workunit.waiting_since + state_.options.own_copy_wait;
@@ -175,7 +175,9 @@ class Assigner {
         retry_no_later(reply_, now_ + kSpreadRetry);
         continue;
       }
-      if ((!host_.leases.empty() || is_slow(job, workunit)) &&
+      // Others may not do what is kept for a trusted host.
+      const bool is_kept = host_.row.is_trusted && !workunit.reported.empty();
+      if (!is_kept && (!host_.leases.empty() || is_slow(job, workunit)) &&
           competition_.is_better_left(job, workunit, queue.size())) {
         if (host_.leases.empty()) MH_PROBE("a slow host leaves a workunit to faster ones");
         MH_PROBE("a workunit is better left to others");
@@ -184,6 +186,17 @@ class Assigner {
       return &workunit;
     }
     return nullptr;
+  }
+
+  // Rule 20.
+  bool is_ours_to_check(const JobEntry& job, const WorkunitEntry& workunit) {
+    if (!may_check(state_, job, workunit, host_, now_)) return false;
+    if (host_.row.is_trusted) return true;
+    const TimePoint open_at = kept_for_trusted_until(state_, job, workunit, now_);
+    if (open_at <= now_) return true;
+    MH_PROBE("a check is kept for a trusted host");
+    retry_no_later(reply_, open_at);
+    return false;
   }
 
   // Rule 25.
@@ -211,7 +224,9 @@ class Assigner {
 
   // Rule 27. What it is computed from is kept until something is leased.
   bool is_spread(const JobEntry& job, const WorkunitEntry& workunit) {
-    if (job.row.hosts_min <= 1 || workunit.row.kind != WorkKind::kGradient) return true;
+    // Who confirms a result takes no part: the first reported of those that agree does.
+    const bool is_check = !workunit.reported.empty();
+    if (job.row.hosts_min <= 1 || is_check || workunit.row.kind != WorkKind::kGradient) return true;
     if (spread_job_ != job.row.id) {
       spread_.emplace(state_, job);
       spread_job_ = job.row.id;

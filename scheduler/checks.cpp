@@ -17,6 +17,8 @@ namespace {
 
 // Norms that are needed before one can stand out.
 constexpr std::size_t kNormsMin = 8;
+// Trusted hosts looked at for being active: bounds the cost of one question.
+constexpr std::size_t kLookedAtMax = 64;
 constexpr std::uint64_t kDrawPurpose = 0x636865636B;
 
 // Rule 22. Written so that NaN stands out.
@@ -73,7 +75,7 @@ void report(State& state, WorkunitEntry& workunit, ResultEntry& result, TimePoin
 
 bool may_check(const State& state, const JobEntry& job, const WorkunitEntry& workunit,
                const HostEntry& host, TimePoint now) {
-  if (host.row.standing >= Standing::kLimited) return false;
+  if (host.row.standing >= Standing::kLimited && !is_reliable(host)) return false;
   bool is_reliable_among = is_reliable(host);
   for (const ResultId id : workunit.reported) {
     const HostEntry& reporter = state.hosts.at(state.results.at(id).row.host);
@@ -87,6 +89,26 @@ bool may_check(const State& state, const JobEntry& job, const WorkunitEntry& wor
     is_reliable_among = is_reliable_among || is_reliable(reporter);
   }
   return is_reliable_among || !are_reliable_hosts_active(state, now);
+}
+
+TimePoint kept_for_trusted_until(const State& state, const JobEntry& job,
+                                 const WorkunitEntry& workunit, TimePoint now) {
+  const bool has_record =
+      std::any_of(workunit.reported.begin(), workunit.reported.end(), [&](ResultId id) {
+        return state.hosts.at(state.results.at(id).row.host).row.standing == Standing::kRecord;
+      });
+  if (!has_record) return {};
+  std::size_t looked_at = 0;
+  const bool is_one_active =
+      std::any_of(state.trusted.begin(), state.trusted.end(), [&](HostId id) {
+        const HostEntry& trusted = state.hosts.at(id);
+        return ++looked_at <= kLookedAtMax && is_reliable(trusted) &&
+               trusted.last_seen + state.options.active_window > now;
+      });
+  if (!is_one_active) return {};
+  const auto typical = job.typical_speed(workunit.row.kind).expected(workunit.gflop);
+  return workunit.waiting_since +
+         std::max(state.options.trusted_wait, 2 * typical.value_or(std::chrono::milliseconds(0)));
 }
 
 ResultRow take_success(State& state, HostEntry& host, ResultEntry& result, double norm,

@@ -15,6 +15,10 @@ namespace mh::scheduler {
 // Rule 20: this host may compute what is to confirm what others reported of the workunit.
 bool may_check(const State& state, const JobEntry& job, const WorkunitEntry& workunit,
                const HostEntry& host, TimePoint now);
+// Rule 20: until then a check of this workunit is kept for a trusted host; in the past: it is not.
+TimePoint kept_for_trusted_until(const State& state, const JobEntry& job,
+                                 const WorkunitEntry& workunit, TimePoint now);
+
 // A result that passed the screens, whose fields are those of its report: it counts, or waits for
 // another host's. May end the workunit, and with the last of an evaluation forget it and its
 // results: the row is given back. `norm`: of the gradient sum.

@@ -172,7 +172,7 @@ Decision<Result<ExchangeReply>> Coordinator::exchange(const ExchangeEvent& event
   return decide<Result<ExchangeReply>>(state, std::move(reply));
 }
 
-Decision<Result<void>> Coordinator::set_trust(HostId host_id, bool is_trusted, TimePoint) {
+Decision<Result<void>> Coordinator::set_trust(HostId host_id, bool is_trusted, TimePoint now) {
   State& state = impl_->state;
   const auto found = state.hosts.find(host_id);
   if (found == state.hosts.end()) return decide<Result<void>>(state, no_such_host(host_id));
@@ -180,6 +180,10 @@ Decision<Result<void>> Coordinator::set_trust(HostId host_id, bool is_trusted, T
   if (host.row.is_trusted != is_trusted) {
     host.row.is_trusted = is_trusted;
     state.changed(host);
+    // Whom an admin vouches for begins anew.
+    if (is_trusted && host.row.standing >= Standing::kLimited) {
+      scheduler::forgive(state, host, now);
+    }
     set_trusted(state, host);
   }
   return decide<Result<void>>(state, Result<void>{});

@@ -107,10 +107,12 @@
 //     probability max(1 / that number, check_share_min), drawn from a secret and the update's
 //     digest. A host never checks itself, nor one of its account or network; a limited or banned
 //     one checks nobody; where reliable_hosts_min hosts with a record (or an admin's trust) are
-//     active, one of them must be among those that agree. The word of a trusted host is enough. The
-//     first of those that agree is canonical.
-//     Rationale: newcomers cannot confirm each other where anybody else can; the draw comes after
-//     the host has committed to the bits; what is checked enters no step before it is confirmed.
+//     active, one of them must be among those that agree. The word of a trusted host is enough, and
+//     what a host with a record reported is kept for one for trusted_wait. The first of those that
+//     agree is canonical.
+//     Rationale: newcomers cannot confirm each other where anybody else can, nor can hosts that
+//     were honest until they had a record; the draw comes after the host has committed to the
+//     bits; what is checked enters no step before it is confirmed.
 // 21. Results agree if their bits do and, across device classes, if their distance is within what
 //     pairs of reliable hosts of these classes have shown (agreement.h).
 // 22. A gradient whose norm is beyond norm_factor times the median of the job's last ones, or below
@@ -207,7 +209,10 @@ struct CoordinatorOptions {
   std::uint32_t limited_after = 3;
   std::uint32_t banned_after = 6;
   // Active reliable hosts with which two others cannot confirm each other.
-  std::size_t reliable_hosts_min = 3;
+  std::size_t reliable_hosts_min = 1;
+  // What a host with a record did is kept for a trusted host to check for so long, or twice what is
+  // typical of such work.
+  std::chrono::milliseconds trusted_wait{1'000};
   // Reported results of a workunit of which no two agree, before it is computed anew.
   std::size_t reported_max = 8;
   // A gradient's norm stands out beyond so many times the median of the last, or below its inverse.

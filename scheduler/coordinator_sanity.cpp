@@ -197,7 +197,8 @@ void check_host(const State& state, const HostEntry& host, bool is_all) {
   MH_CHECK(is_close(credit, host.row.credit) || (!is_all && credit < host.row.credit));
   MH_CHECK(is_close(held, host.row.credit_held));
   MH_CHECK(host.row.standing != Standing::kBanned || host.leases.empty());
-  const bool is_reliable = host.row.is_trusted || host.row.standing == Standing::kRecord;
+  const bool is_reliable = host.row.standing != Standing::kBanned &&
+                           (host.row.is_trusted || host.row.standing == Standing::kRecord);
   MH_CHECK(state.reliable.contains(host.row.id) == (is_reliable && !host.row.is_detached));
   MH_CHECK(valid == host.row.valid_count || (!is_all && valid < host.row.valid_count));
   MH_CHECK(lost == host.row.lost_count || (!is_all && lost < host.row.lost_count));

@@ -6,6 +6,7 @@
 #include "proto/base/probe.h"
 #include "scheduler/credit.h"
 #include "scheduler/outcomes.h"
+#include "scheduler/spread.h"
 #include "scheduler/standing.h"
 
 namespace mh::scheduler {
@@ -26,7 +27,7 @@ class Quorum {
     // The word of a host that an admin trusts comes first.
     std::stable_partition(order.begin(), order.end(), [&](ResultId id) { return is_trusted(id); });
     for (const ResultId id : order) {
-      if (is_enough(id)) return take(id);
+      if (is_enough(id)) return take(first_agreeing(id));
     }
     if (workunit_.reported.size() >= state_.options.reported_max) return give_up();
     state_.settle_idle(workunit_, now_);
@@ -68,7 +69,9 @@ class Quorum {
   std::vector<ResultId> confirming(ResultId id) const {
     std::vector<ResultId> found{id};
     for (const ResultId other : workunit_.reported) {
-      if (other == id || host_of(other).row.standing >= Standing::kLimited) continue;
+      const HostEntry& host = host_of(other);
+      const bool counts = host.row.standing < Standing::kLimited || is_reliable(host);
+      if (other == id || !counts) continue;
       const bool is_new_party = std::none_of(found.begin(), found.end(), [&](ResultId one) {
         return is_same_party(host_of(one).row.origin, host_of(other).row.origin);
       });
@@ -86,6 +89,15 @@ class Quorum {
                        [&](ResultId one) { return is_reliable(host_of(one)); });
   }
 
+  // The lowest id of those that agree with it, itself included.
+  ResultId first_agreeing(ResultId id) const {
+    ResultId first = id;
+    for (const ResultId other : workunit_.reported) {
+      if (other < first && agree(id, other)) first = other;
+    }
+    return first;
+  }
+
   // `id` is canonical: who agrees earns credit, who differs pays.
   void take(ResultId id) {
     blame_rejected(state_, job_, workunit_, host_of(id).row.id, now_);
@@ -96,12 +108,34 @@ class Quorum {
       (agree(id, other) ? agreeing : differing).push_back(other);
     }
     for (const ResultId other : agreeing) learn(id, other);
+    if (breaks_spread(id)) return only_refute(id, agreeing, differing);
     for (const ResultId other : differing) refuse(other, agreeing.size() + 1);
     for (const ResultId other : agreeing) accept(other);
     ResultEntry& canonical = state_.result(id);
     HostEntry& host = state_.host(canonical.row.host);
     pay(host, agreeing.empty() && differing.empty(), canonical.row);
     make_canonical(state_, job_, workunit_, canonical, now_);
+  }
+
+  // Rule 27: the others were wrong, and the step needs another host than this one.
+  bool breaks_spread(ResultId id) const {
+    if (job_.row.hosts_min <= 1) return false;
+    return !Spread(state_, job_).may_decide(workunit_.row.id, host_of(id).row.id);
+  }
+
+  void only_refute(ResultId id, const std::vector<ResultId>& agreeing,
+                   const std::vector<ResultId>& differing) {
+    MH_PROBE("a result shows that others are wrong, and cannot count itself");
+    for (const ResultId other : differing) refuse(other, agreeing.size() + 1);
+    std::vector<ResultId> right = agreeing;
+    right.push_back(id);
+    for (const ResultId one : right) {
+      ResultEntry& result = state_.result(one);
+      result.row.reason = "right, but the step's aggregation needs another host's";
+      state_.set_state(result, ResultState::kReturned, now_);
+      state_.release(result.row.update_digest);
+    }
+    state_.settle_idle(workunit_, now_);
   }
 
   // Rule 21: only pairs of hosts that are known for good results show what honest ones do.

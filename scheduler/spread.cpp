@@ -77,6 +77,13 @@ bool Spread::may_take(WorkunitId workunit, HostId host) const {
   return after >= hosts_min_ || after >= least_;
 }
 
+bool Spread::may_decide(WorkunitId workunit, HostId host) const {
+  Spread after(*this);
+  after.done_.insert(host);
+  std::erase_if(after.open_, [&](const Open& open) { return open.id == workunit; });
+  return after.least_hosts(std::nullopt) >= hosts_min_;
+}
+
 std::string Spread::needs_more() const {
   return "the step's aggregation needs results of " + std::to_string(hosts_min_) + " hosts, " +
          std::to_string(with_part_.size()) + (with_part_.size() == 1 ? " takes" : " take") +

@@ -26,6 +26,8 @@ class Spread {
 
   // Of a workunit of the step that is not done.
   bool may_take(WorkunitId workunit, HostId host) const;
+  // Enough different hosts are still sure if this host's result becomes the canonical one of it.
+  bool may_decide(WorkunitId workunit, HostId host) const;
   // Different hosts that hold or did a workunit.
   std::size_t hosts_with_part() const { return with_part_.size(); }
   // "the step's aggregation needs results of 5 hosts, 3 take part".

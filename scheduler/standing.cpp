@@ -103,6 +103,8 @@ void forgive(State& state, HostEntry& host, TimePoint now) {
 }
 
 bool is_reliable(const HostEntry& host) {
+  // Who gets no work can confirm nothing.
+  if (host.row.standing == Standing::kBanned) return false;
   return host.row.is_trusted || host.row.standing == Standing::kRecord;
 }
 

@@ -101,6 +101,8 @@ class CrashRun:
         cluster = self.cluster
         cluster.start()
         cluster.cli("dataset", "import", "stripes", *write_stripes(cluster.directory), as_json=False)
+        # Few: a job is short, and its updates must come to be given up while things still die.
+        cluster.server_options += ["--keep-steps", "3"]
         self.server = crash_victims.Server(cluster, self.decks["manyhands-server"])
         self.clients, self.trainers = [], []
         for index in range(CLIENTS):

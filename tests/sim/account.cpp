@@ -51,7 +51,14 @@ void Account::apply(const scheduler::Changes& changes, const scheduler::Effects&
     check_step(row, job->parameters_digest);
   }
   for (const auto& row : changes.hosts) {
-    if (rows_.host(row.id) == nullptr) hosts_[row.id].quota = options_.quota_start;
+    const scheduler::HostRow* before = rows_.host(row.id);
+    if (before == nullptr) hosts_[row.id].quota = options_.quota_start;
+    if (before != nullptr && row.standing == scheduler::Standing::kNew &&
+        before->standing != scheduler::Standing::kNew) {
+      // Forgiven.
+      hosts_[row.id].failures_in_row = 0;
+      hosts_[row.id].paused_until = {};
+    }
   }
   follow_results(changes, now);
   for (const auto& row : changes.evaluations) {
@@ -63,6 +70,20 @@ void Account::apply(const scheduler::Changes& changes, const scheduler::Effects&
     if (row.state != JobState::kRunning && row.state != JobState::kPaused) accepted_.erase(row.id);
   }
   for (const auto& row : changes.checkpoints) check_checkpoint(row);
+  // Agreeing and differing results of one host in one decision: their order is the quorum's.
+  for (const auto& row : changes.hosts) {
+    const auto of_host = [&](const scheduler::ResultRow& result) { return result.host == row.id; };
+    const auto count = std::count_if(changes.results.begin(), changes.results.end(), of_host);
+    const bool has_agreed = std::any_of(
+        changes.results.begin(), changes.results.end(), [&](const scheduler::ResultRow& result) {
+          return of_host(result) &&
+                 (result.state == ResultState::kAgreed || result.state == ResultState::kRejected);
+        });
+    if (count < 2 || !has_agreed) continue;
+    hosts_[row.id].quota = row.lease_quota;
+    hosts_[row.id].failures_in_row = 0;
+    hosts_[row.id].paused_until = {};
+  }
   check_hosts(changes);
   check_copies(changes);
   check_effects(changes, effects);

@@ -103,7 +103,7 @@ class Account {
     scheduler::Verdict verdict = scheduler::Verdict::kUnknown;
     // The coordinator may have forgotten the result: it is of a step that is past.
     bool may_be_past = false;
-    // It may be checked first, and found wrong.
+    // It may be checked first, and be found wrong or given back.
     bool may_wait = false;
     // An earlier report of the call may have ended the job.
     bool may_be_late = false;

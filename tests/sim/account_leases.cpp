@@ -370,8 +370,7 @@ void Account::check_exchange(const scheduler::ExchangeEvent& event,
     const Expectation& expected = expected_[i];
     const bool is_right = verdict.verdict == expected.verdict ||
                           (expected.may_be_past && verdict.verdict == Verdict::kTooLate) ||
-                          (expected.may_wait && (verdict.verdict == Verdict::kPending ||
-                                                 verdict.verdict == Verdict::kRejected)) ||
+                          (expected.may_wait && verdict.verdict != Verdict::kUnknown) ||
                           (expected.may_be_late && verdict.verdict != Verdict::kUnknown);
     if (is_right && verdict.result == reported_[i]) continue;
     throw Violation("verdict", name_of(event.host) + " is told verdict " +

@@ -288,6 +288,30 @@ TEST_F(Checks, NewcomersCannotConfirmEachOtherWhereReliableHostsAre) {
   EXPECT_EQ(standing(sybil), Standing::kProbation);
 }
 
+TEST_F(Checks, WhatAHostWithARecordDidIsKeptForATrustedHostForAWhile) {
+  start();
+  JobSubmission submission = checked_job();
+  submission.validation.check_share_min = 1;
+  job = submit(submission);
+  const HostId sleeper = attach("sleeper");
+  const HostId twin = attach("twin");
+  make_records(sleeper, twin);
+  const HostId trusted = attach("trusted", true);
+  EXPECT_EQ(report(sleeper, other_bits(get(sleeper))).verdict, Verdict::kPending);
+  const ExchangeReply reply = ask(twin, 1);
+  EXPECT_TRUE(reply.assignments.empty()) << "the twin would say the same";
+  ASSERT_TRUE(reply.retry_at.has_value());
+  EXPECT_GE(*reply.retry_at, now + options.trusted_wait);
+  finish(trusted, get(trusted));
+  answer_comparisons({1.5, 1});
+  EXPECT_EQ(standing(sleeper), Standing::kProbation);
+  complete_step();
+  finish(twin, get(twin));
+  advance(60'000);
+  const HostId other = attach("other");
+  EXPECT_EQ(ask(other, 1).assignments.size(), 1u) << "the trusted host is away";
+}
+
 TEST_F(Checks, ANormThatStandsOutIsCheckedWhoeverSentIt) {
   CoordinatorOptions seldom;
   start(seldom);
