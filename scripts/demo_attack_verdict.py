@@ -7,7 +7,8 @@ import json
 import sys
 
 ACCURACY_MIN = 0.90
-OUT = ("limited", "banned")
+# Standings of a host whose results were found wrong.
+FOUND = ("probation", "limited", "banned")
 
 
 def findings(hosts, accuracy, cheats):
@@ -17,11 +18,12 @@ def findings(hosts, accuracy, cheats):
         standing, credit = host.get("standing", ""), float(host.get("credit", 0))
         name, held = host["name"], float(host.get("creditHeld", 0))
         if name in cheats:
-            yield standing in OUT, (f"{name} is {standing}: {host.get('standingReason', '')} "
+            is_found = standing in FOUND and int(host.get("differedCount", 0)) > 0
+            yield is_found, (f"{name} is {standing}: {host.get('standingReason', '')} "
                                     f"({host.get('differedCount', 0)} of {host.get('checkedCount', 0)} checked differed)")
             yield credit == 0, f"{name} has {credit:,.1f} GFLOP of credit, and {held:,.1f} held back"
         else:
-            yield standing not in OUT, f"{name} is {standing}, with {credit:,.1f} GFLOP of credit"
+            yield standing not in FOUND, f"{name} is {standing}, with {credit:,.1f} GFLOP of credit"
     missing = set(cheats) - {host["name"] for host in hosts}
     yield not missing, f"hosts that should be there and are not: {', '.join(sorted(missing)) or 'none'}"
 

@@ -185,8 +185,12 @@ constexpr auto kTable = std::to_array<AttackKind>({
     {"bit_flips", "ten bits of the update turned over, as bad memory does", bit_flips},
     {"inflated", "an honest gradient, a claimed loss of 0 and all answers correct", inflated},
     {"sybils", "sign flip, and back under a new name 10 steps after it was found out", sign_flip, 1,
-     0, 10},
+     0, 1, 10},
     {"sleeper", "honest for 50 results, then sign flip", sign_flip, 1, 50},
+    {"sleeper_ipm", "honest for 50 results, then -7.5 × the mean: below what stands out",
+     inner_product<75>, 1, 50},
+    {"occasional", "honest for 20 results, then one in ten made up: the last step's mean", averaged,
+     kQuick, 20, 10},
 });
 
 }  // namespace
@@ -203,8 +207,13 @@ Result<const AttackKind*> attack_named(std::string_view name) {
               "there is no attack '" + std::string(name) + "': there are " + known);
 }
 
+bool is_honest(const AttackKind& kind, const Errand& errand) {
+  return errand.handed_in < kind.honest_first ||
+         (errand.handed_in - kind.honest_first) % kind.every != 0;
+}
+
 Result<Gradient> Adversary::make(const Errand& errand) {
-  return errand.handed_in < kind_.honest_first ? own(*this, errand) : kind_.make(*this, errand);
+  return is_honest(kind_, errand) ? own(*this, errand) : kind_.make(*this, errand);
 }
 
 const Vector* Adversary::shared(std::uint64_t step) const {

@@ -31,14 +31,17 @@ struct AttackKind {
   Result<Gradient> (*make)(Adversary& adversary, const Errand& errand);
   // Time that it takes, over an honest host's.
   double seconds_factor = 1;
-  // Results computed honestly first.
+  // Results computed honestly first; after them one in `every` is not.
   std::uint64_t honest_first = 0;
+  std::uint64_t every = 1;
   // Comes back under a new name so many steps after it was found out; 0: never.
   std::uint64_t return_after_steps = 0;
 };
 
 // In the order of the table of results. The first is "none".
 std::span<const AttackKind> attack_table();
+// The errand is one that this attack does honestly.
+bool is_honest(const AttackKind& kind, const Errand& errand);
 // Errors: kInvalidArgument, listing the names.
 Result<const AttackKind*> attack_named(std::string_view name);
 

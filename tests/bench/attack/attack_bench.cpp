@@ -29,6 +29,8 @@ struct Arguments {
   double learning_rate = 0.1;
   unsigned threads = 2;
   bool is_one_device = false;
+  std::uint64_t reliable_hosts_min = 0;
+  std::uint64_t honest_host_steps = 0;
   std::string out;
 };
 
@@ -43,6 +45,7 @@ Result<std::vector<Scenario>> scenarios_of(const Arguments& arguments) {
   common.host_count = arguments.hosts;
   common.trusted_count = arguments.trusted;
   common.attacker_count = attacker_count(arguments);
+  common.reliable_hosts_min = arguments.reliable_hosts_min;
   common.learning_rate = arguments.learning_rate;
   common.has_mixed_devices = !arguments.is_one_device;
   MH_TRY(common.defence, parse_defence(arguments.defence, common.attacker_count));
@@ -132,13 +135,17 @@ class Pool {
   Error problem_;
 };
 
-Status measure(const Arguments& arguments) {
+Result<std::vector<Finished>> finished_runs(const Arguments& arguments) {
   MH_TRY(const auto scenarios, scenarios_of(arguments));
   MH_TRY(const engine::Device device, engine::open_device("cpu", 1));
   engine::keep_freed_memory();
   MH_TRY(const auto images, load_images(arguments.images));
+  return Pool(scenarios, arguments, images, device).run();
+}
+
+Status measure(const Arguments& arguments) {
   const auto begin = std::chrono::steady_clock::now();
-  MH_TRY(const std::vector<Finished> runs, Pool(scenarios, arguments, images, device).run());
+  MH_TRY(const std::vector<Finished> runs, finished_runs(arguments));
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
   const std::vector<Line> lines = lines_of(runs);
   std::printf(
@@ -152,6 +159,35 @@ Status measure(const Arguments& arguments) {
       static_cast<unsigned long long>(arguments.seeds));
   if (arguments.out.empty()) return {};
   return write_file_atomically(arguments.out, json_of(arguments.defence, lines, runs));
+}
+
+// Nobody attacks; hosts of mixed classes work for so many steps. An honest host that is limited or
+// banned is a failure.
+Status measure_honest(Arguments arguments) {
+  arguments.attacks = {std::string(attack_table()[0].name)};
+  arguments.attackers = 0;
+  arguments.steps = (arguments.honest_host_steps + arguments.hosts - 1) / arguments.hosts;
+  MH_TRY(const std::vector<Finished> runs, finished_runs(arguments));
+  std::uint64_t host_steps = 0;
+  std::uint64_t checked = 0;
+  std::uint64_t differed = 0;
+  std::uint64_t punished = 0;
+  for (const Finished& run : runs) {
+    host_steps += run.outcome.steps_done * run.outcome.hosts.size();
+    for (const HostOutcome& host : run.outcome.hosts) {
+      checked += host.checked_count;
+      differed += host.differed_count;
+      punished += host.out_at_step ? 1 : 0;
+    }
+  }
+  std::printf(
+      "%llu honest host-steps in %zu runs: %llu results checked, %llu of them differed; "
+      "%llu hosts limited or banned\n",
+      static_cast<unsigned long long>(host_steps), runs.size(),
+      static_cast<unsigned long long>(checked), static_cast<unsigned long long>(differed),
+      static_cast<unsigned long long>(punished));
+  if (punished == 0) return {};
+  return fail(Errc::kInternal, "honest hosts were punished");
 }
 
 void define(CLI::App& app, Arguments& arguments) {
@@ -188,6 +224,11 @@ void define(CLI::App& app, Arguments& arguments) {
       ->capture_default_str();
   app.add_flag("--one-device", arguments.is_one_device,
                "All hosts compute the same bits; else four device classes");
+  app.add_option("--reliable-hosts-min", arguments.reliable_hosts_min,
+                 "Reliable hosts with which newcomers cannot confirm each other; 0: the default")
+      ->capture_default_str();
+  app.add_option("--honest-host-steps", arguments.honest_host_steps,
+                 "No attack: so many (hosts × steps), and nobody may be limited or banned");
   app.add_option("--out", arguments.out, "Write all numbers to this file (JSON)");
 }
 
@@ -199,8 +240,9 @@ int main(int argc, char** argv) {
   mh::attack::Arguments arguments;
   mh::attack::define(app, arguments);
   CLI11_PARSE(app, argc, argv);
-  const auto done = mh::attack::measure(arguments);
+  const auto done = arguments.honest_host_steps > 0 ? mh::attack::measure_honest(arguments)
+                                                    : mh::attack::measure(arguments);
   if (done) return 0;
   std::fprintf(stderr, "attack_bench: %s\n", done.error().message.c_str());
-  return 2;
+  return done.error().code == mh::Errc::kInternal ? 1 : 2;
 }

@@ -4,9 +4,16 @@
 #include <cmath>
 #include <utility>
 
+#include "scheduler/coordinator.h"
 #include "trainer/update/tensor_pack.h"
 
 namespace mh::attack {
+namespace {
+
+// CoordinatorOptions::norm_factor.
+constexpr double kNormFactor = scheduler::CoordinatorOptions{}.norm_factor;
+
+}  // namespace
 
 Insight::Insight(Learner& learner, SampleOrder order, const scheduler::StepShape& shape,
                  const Defence& defence, std::uint64_t host_count, std::uint64_t attacker_count)
@@ -59,9 +66,12 @@ double Insight::damage(Vectors honest, const Vector& vector) const {
   for (const Vector& one : honest) all.push_back({HostId(all.size() + 1), one, 1});
   for (std::uint64_t i = 0; i < attacker_count_; ++i)
     all.push_back({HostId(all.size() + 1), vector, 1});
+  const Vector mean = mean_of(honest);
+  // What stands out is checked for certain.
+  const double norm_max = kNormFactor * update::l2_norm(mean);
+  if (defence_.has_checks && update::l2_norm(vector) > norm_max) return -1;
   const auto combined = combine(defence_, all);
   if (!combined) return -1;
-  const Vector mean = mean_of(honest);
   double sum = 0;
   for (std::size_t i = 0; i < mean.size(); ++i)
     sum += std::pow(static_cast<double>((*combined)[i]) - mean[i], 2);

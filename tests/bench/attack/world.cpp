@@ -12,6 +12,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kHonestDuration{1'000};
 constexpr milliseconds kAggregation{20};
+constexpr milliseconds kComparison{5};
 constexpr milliseconds kWakeUp{1};
 constexpr milliseconds kPollMin{500};
 constexpr milliseconds kBannedPoll{60'000};
@@ -19,6 +20,7 @@ constexpr milliseconds kBannedPoll{60'000};
 constexpr std::uint64_t kEventsPerStepMax = 20'000;
 constexpr double kMomentum = 0.9;
 constexpr std::uint64_t kSpeedPurpose = 0x53504545;
+constexpr std::uint64_t kCheckPurpose = 0x43484543;
 
 scheduler::StepShape shape_of(const Scenario& scenario) { return {scenario.batch, scenario.shard}; }
 
@@ -45,6 +47,9 @@ scheduler::JobSubmission submission_of(const Scenario& scenario, const model::Mo
   job.batch = scenario.batch;
   job.shard = scenario.shard;
   job.training_flops = plan.flops_per_sample;
+  job.validation = scenario.defence.has_checks
+                       ? scheduler::kUsualValidation
+                       : scheduler::ValidationPolicy{.mode = scheduler::ValidationMode::kNone};
   return job;
 }
 
@@ -80,8 +85,10 @@ Result<Outcome> World::run() {
 }
 
 void World::start() {
-  coordinator_ = std::make_unique<scheduler::Coordinator>(scheduler::CoordinatorOptions{},
-                                                          scheduler::Snapshot{}, now_);
+  scheduler::CoordinatorOptions options;
+  if (scenario_.reliable_hosts_min > 0) options.reliable_hosts_min = scenario_.reliable_hosts_min;
+  options.check_key = derive_key(scenario_.seed, kCheckPurpose);
+  coordinator_ = std::make_unique<scheduler::Coordinator>(options, scheduler::Snapshot{}, now_);
   insight_.add_parameters(parameters_);
   const Digest first = sha256(std::as_bytes(std::span(parameters_)));
   job_ = take(coordinator_->submit_job(submission_of(scenario_, plan_, first), now_)).value().job;
@@ -106,7 +113,11 @@ void World::attach(Machine& machine) {
   description.name = "host " + std::to_string(machine.index);
   description.device = machine.device->device;
   description.device_model = machine.device->model;
-  machine.host = take(coordinator_->attach(std::nullopt, description, now_)).value();
+  // A new name is a new account, too; its network stays.
+  scheduler::HostOrigin origin;
+  origin.account = ++account_count_;
+  origin.address_block = "10.0." + std::to_string(machine.index) + ".0/24";
+  machine.host = take(coordinator_->attach(std::nullopt, description, origin, now_)).value();
   machine_of_[machine.host] = machine.index;
   machine.handed_in = 0;
   if (machine.index < scenario_.trusted_count)
@@ -122,11 +133,12 @@ void World::schedule(What what, TimePoint at, std::size_t machine) {
 
 Status World::handle(const Event& event) {
   if (event.what == What::kStep) return complete_step();
+  if (event.what == What::kCompare) compare();
   if (event.what == What::kHost) {
     Machine& machine = machines_[event.machine];
     return event.generation == machine.generation ? wake(machine) : Status();
   }
-  if (event.at == tick_at_) take(coordinator_->tick(now_));
+  if (event.what == What::kTick && event.at == tick_at_) take(coordinator_->tick(now_));
   return {};
 }
 
@@ -150,9 +162,8 @@ Status World::wake(Machine& machine) {
   }
   if (!reply->assignments.empty()) {
     machine.work = reply->assignments.front();
-    const double factor = machine.attacker && machine.handed_in >= scenario_.attack->honest_first
-                              ? scenario_.attack->seconds_factor
-                              : 1;
+    const bool is_cheat = machine.attacker && !is_honest(*scenario_.attack, errand_of(machine));
+    const double factor = is_cheat ? scenario_.attack->seconds_factor : 1;
     const auto duration = std::chrono::duration_cast<milliseconds>(machine.duration * factor);
     schedule(What::kHost, now_ + std::max(duration, kWakeUp), machine.index);
     return {};
@@ -189,7 +200,32 @@ void World::carry_out(const scheduler::Effects& effects) {
       if (!coordinator_->is_blob_referenced(digest)) blobs_.erase(digest);
     }
   }
+  for (const scheduler::Comparison& comparison : effects.comparisons) {
+    comparisons_.push_back(comparison);
+    schedule(What::kCompare, now_ + kComparison);
+  }
   if (effects.is_work_available) wake_idle();
+}
+
+// Who was found out; and who comes back.
+void World::look_at_standing() {
+  const std::uint64_t step = coordinator_->job(job_, now_)->row.step;
+  const std::uint64_t away = scenario_.attack->return_after_steps;
+  for (Machine& machine : machines_) {
+    const scheduler::HostRow row = coordinator_->host(machine.host)->row;
+    const bool is_out = row.standing >= scheduler::Standing::kLimited;
+    if (is_out && !machine.outcome.out_at_step) {
+      machine.outcome.out_at_step = step;
+      machine.outcome.out_reason = row.standing_reason;
+    }
+    if (!machine.attacker || away == 0) continue;
+    if (is_out && !machine.return_at_step) machine.return_at_step = step + away;
+    if (!machine.return_at_step || *machine.return_at_step > step) continue;
+    machine.return_at_step.reset();
+    machine.past_hosts.push_back(machine.host);
+    machine.work.reset();
+    attach(machine);
+  }
 }
 
 Outcome World::outcome() {
@@ -205,8 +241,13 @@ Outcome World::outcome() {
   for (Machine& machine : machines_) {
     machine.past_hosts.push_back(machine.host);
     machine.outcome.name_count = machine.past_hosts.size();
-    for (const HostId host : machine.past_hosts)
-      machine.outcome.credit += coordinator_->host(host)->row.credit;
+    for (const HostId host : machine.past_hosts) {
+      const scheduler::HostRow host_row = coordinator_->host(host)->row;
+      machine.outcome.credit += host_row.credit;
+      machine.outcome.credit_held += host_row.credit_held;
+      machine.outcome.checked_count += host_row.checked_count;
+      machine.outcome.differed_count += host_row.differed_count;
+    }
     made.hosts.push_back(machine.outcome);
   }
   return made;

@@ -28,6 +28,8 @@ struct Scenario {
   std::uint64_t host_count = 20;
   std::uint64_t trusted_count = 1;
   std::uint64_t attacker_count = 4;
+  // CoordinatorOptions::reliable_hosts_min; 0: its default.
+  std::uint64_t reliable_hosts_min = 0;
   // Hosts of all device classes in turn; else of one.
   bool has_mixed_devices = true;
 };
@@ -43,6 +45,9 @@ struct HostOutcome {
   // Granted, and held back (GFLOP).
   double credit = 0;
   double credit_held = 0;
+  // Results that were compared with others', and those that were wrong.
+  std::uint64_t checked_count = 0;
+  std::uint64_t differed_count = 0;
   // What its honest results are worth, counted or not.
   double honest_gflop = 0;
   // The step at which it was first found limited or banned; and why.

@@ -1,6 +1,7 @@
 // The inside of world.cpp: hosts, their events, the bytes of updates. Private to world*.cpp.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <queue>
@@ -43,7 +44,7 @@ class World {
   Result<Outcome> run();
 
  private:
-  enum class What { kHost, kStep, kTick };
+  enum class What { kHost, kStep, kCompare, kTick };
   struct Event {
     TimePoint at;
     std::uint64_t sequence = 0;
@@ -81,12 +82,16 @@ class World {
   }
   void note(const scheduler::Changes& changes);
   void carry_out(const scheduler::Effects& effects);
+  void look_at_standing();
   Outcome outcome();
 
   // world_work.cpp: what hosts hand in, and what the shell does with it.
+  // Requires: the machine has work.
+  Errand errand_of(const Machine& machine) const;
   Result<scheduler::Report> finished(Machine& machine);
   Result<Gradient> computed(Machine& machine, const Errand& errand);
   void screen(const scheduler::Assignment& work, scheduler::Report& report) const;
+  void compare();
   Status complete_step();
   Digest keep(std::vector<std::byte> bytes);
   std::span<const float> values_of(const Digest& digest) const;
@@ -114,6 +119,8 @@ class World {
   // (step, shard) -> what counts.
   std::map<std::pair<std::uint64_t, std::uint64_t>, ResultId> canonical_;
   std::optional<scheduler::StepReady> ready_;
+  std::deque<scheduler::Comparison> comparisons_;
+  std::uint64_t account_count_ = 0;
   std::uint64_t result_count_ = 0;
 };
 

@@ -4,6 +4,7 @@
 
 #include "proto/base/check.h"
 #include "tests/bench/attack/world_state.h"
+#include "trainer/update/distance.h"
 #include "trainer/update/tensor_pack.h"
 
 namespace mh::attack {
@@ -14,15 +15,14 @@ bool is_same(const Gradient& a, const Gradient& b) {
          std::memcmp(a.sum.data(), b.sum.data(), a.sum.size() * sizeof(float)) == 0;
 }
 
-Errand errand_of(const scheduler::StepShape& shape, const scheduler::Assignment& work,
-                 const Machine& machine) {
-  return {.step = work.step,
-          .shard = work.begin % shape.batch / shape.shard,
+}  // namespace
+
+Errand World::errand_of(const Machine& machine) const {
+  return {.step = machine.work->step,
+          .shard = machine.work->begin % shape_.batch / shape_.shard,
           .attacker = machine.attacker.value_or(0),
           .handed_in = machine.handed_in};
 }
-
-}  // namespace
 
 update::UpdateExpectation World::expected(const scheduler::Assignment& work) const {
   return {.layout_digest = plan_.layout_digest,
@@ -59,7 +59,7 @@ Result<scheduler::Report> World::finished(Machine& machine) {
   scheduler::Report report;
   report.result = work.result;
   if (work.step >= insight_.step_count()) return report;
-  MH_TRY(const Gradient gradient, computed(machine, errand_of(shape_, work, machine)));
+  MH_TRY(const Gradient gradient, computed(machine, errand_of(machine)));
   const bool is_finite =
       std::isfinite(gradient.loss_sum) && std::isfinite(update::l2_norm(gradient.sum));
   if (!machine.attacker && !is_finite) {
@@ -85,7 +85,10 @@ Result<scheduler::Report> World::finished(Machine& machine) {
 
 void World::screen(const scheduler::Assignment& work, scheduler::Report& report) const {
   const auto stats = update::screen_update(blobs_.at(report.update_digest), expected(work));
-  if (stats) return;
+  if (stats) {
+    report.update_norm = stats->norm;
+    return;
+  }
   report.screening = scheduler::Screening::kRefused;
   report.screening_reason = stats.error().message;
 }
@@ -100,6 +103,22 @@ std::span<const float> World::values_of(const Digest& digest) const {
   const auto view = update::view_pack(blobs_.at(digest));
   MH_CHECK(view.has_value());
   return view->values();
+}
+
+// Measures two updates for the coordinator.
+void World::compare() {
+  const scheduler::Comparison comparison = comparisons_.front();
+  comparisons_.pop_front();
+  std::optional<scheduler::Distance> distance;
+  const bool has_both =
+      blobs_.contains(comparison.first_digest) && blobs_.contains(comparison.second_digest);
+  if (has_both) {
+    const auto measured = update::measure_distance(
+        values_of(comparison.first_digest), values_of(comparison.second_digest), plan_.parameters);
+    MH_CHECK(measured.has_value());
+    distance = {measured->relative_l2, measured->one_minus_cosine};
+  }
+  take(coordinator_->compared(comparison.first, comparison.second, distance, now_));
 }
 
 // Aggregates the step that is ready and takes it.
@@ -129,6 +148,7 @@ Status World::complete_step() {
     output.failure = mean.error().message;
   }
   take(coordinator_->step_completed(job_, ready.step, output, now_));
+  look_at_standing();
   return {};
 }
 

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/unit/attack/formula_learner.h"
 
 namespace mh::attack {
@@ -69,6 +71,61 @@ TEST(AttackWorld, ARobustRuleHoldsAgainstWhatSpoilsTheMean) {
   EXPECT_GT(outcome_of(scenario).accuracy, 0.6);
   scenario.distribution = Distribution::kByClass;
   EXPECT_EQ(outcome_of(scenario).failure, "");
+}
+
+// Largest credit of an attacker over what its honest results are worth.
+double worst_ratio(const Outcome& outcome) {
+  double worst = 0;
+  for (const HostOutcome& host : outcome.hosts) {
+    if (!host.is_attacker || host.credit == 0) continue;
+    worst = std::max(worst, host.honest_gflop > 0 ? host.credit / host.honest_gflop : 1e9);
+  }
+  return worst;
+}
+
+// All attackers were found, nobody else was, and their credit is for honest work.
+void expect_found(const Outcome& outcome, const std::string& attack) {
+  EXPECT_EQ(outcome.failure, "") << attack;
+  EXPECT_GT(outcome.accuracy, 0.6) << attack;
+  for (const HostOutcome& host : outcome.hosts) {
+    EXPECT_EQ(host.out_at_step.has_value(), host.is_attacker) << attack << host.out_reason;
+  }
+  EXPECT_LE(worst_ratio(outcome), 1.05) << attack;
+}
+
+TEST(AttackWorld, DefaultChecksFindWhoCheatsAndPayThemNothing) {
+  for (const char* attack : {"sign_flip", "wrong_shard", "stale_replay", "inflated"})
+    expect_found(outcome_of(scenario_of(attack, "default")), attack);
+}
+
+// Who computes nothing is there first, and where newcomers may confirm each other the colluding
+// ones do. One trusted host that has to be among those that agree ends that.
+TEST(AttackWorld, QuickColludersAreFoundWhereOneReliableHostMustAgree) {
+  for (const char* attack : {"zero", "averaged", "1e38", "gaussian"}) {
+    Scenario scenario = scenario_of(attack, "default");
+    scenario.reliable_hosts_min = 1;
+    expect_found(outcome_of(scenario), attack);
+  }
+}
+
+TEST(AttackWorld, WhoWasHonestFirstKeepsNoMoreThanThat) {
+  const Outcome outcome = outcome_of(scenario_of("sleeper", "default"));
+  EXPECT_GT(sum_of(outcome, &HostOutcome::bad_count), 0U);
+  EXPECT_LE(worst_ratio(outcome), 1.05);
+}
+
+TEST(AttackWorld, NewNamesDoNotHelp) {
+  const Outcome outcome = outcome_of(scenario_of("sybils", "default"));
+  EXPECT_GT(sum_of(outcome, &HostOutcome::name_count), 12U);
+  EXPECT_LE(worst_ratio(outcome), 1.05);
+}
+
+TEST(AttackWorld, HonestHostsOfAllDeviceClassesArePunishedNever) {
+  Scenario scenario = scenario_of("none", "default");
+  scenario.step_count = 300;
+  const Outcome outcome = outcome_of(scenario);
+  EXPECT_GT(sum_of(outcome, &HostOutcome::checked_count), 100U);
+  EXPECT_EQ(sum_of(outcome, &HostOutcome::differed_count), 0U);
 }
 
 TEST(AttackWorld, EveryAttackOfTheTableRuns) {
