@@ -4,14 +4,13 @@
 #include <algorithm>
 
 #include "proto/base/check.h"
+#include "trainer/model/bucket_key.h"
 
 namespace mh::scheduler {
 namespace {
 
 // Keeps the keys of shuffles apart from those of parameters and dropout ("SHUF"). Persistent.
 constexpr std::uint64_t kShufflePurpose = 0x53485546;
-// "BUCK".
-constexpr std::uint64_t kBucketPurpose = 0x4255434b;
 
 }  // namespace
 
@@ -20,7 +19,7 @@ std::uint64_t pass_key(std::uint64_t job_seed, std::uint64_t pass) {
 }
 
 std::uint64_t bucket_key(std::uint64_t job_seed, std::uint64_t step) {
-  return derive_key(job_seed, kBucketPurpose, step);
+  return model::bucket_key(job_seed, step);
 }
 
 SampleStream::SampleStream(std::uint64_t job_seed, std::uint64_t sample_count)

@@ -83,8 +83,9 @@ std::string RecordAudit::complaint(const StepRecord& record) const {
            std::to_string(rate);
   if (record.step >= rule_->step.step_count)
     return "the job has only " + std::to_string(rule_->step.step_count) + " steps";
-  if (record.rule != rule_->aggregation)
-    return "its updates became one by " + record.rule + ", by the job it is " + rule_->aggregation;
+  const std::string rule = model::names_of(rule_->recipe);
+  if (record.rule != rule)
+    return "its updates became one by " + record.rule + ", by the job it is " + rule;
   return wrong_updates(record);
 }
 

@@ -3,11 +3,13 @@
 
 #include <stdlib.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <thread>
 
-#include "proto/base/file.h"
+#include "trainer/robust/recorded_step.h"
 
 namespace mh::cli {
 namespace {
@@ -133,8 +135,8 @@ Result<bool> StepAudit::add_updates(const StepRecord& record) {
       is_whole = false;
       continue;
     }
-    MH_TRY(const MappedFile file, MappedFile::open(*path));
-    const Status added = replay_.add(file.bytes(), update.end - update.begin);
+    MH_TRY(MappedFile file, MappedFile::open(*path));
+    const Status added = add_update(std::move(file), update);
     if (!added) {
       add(std::move(place), added.error().message);
       is_whole = false;
@@ -149,9 +151,27 @@ Result<bool> StepAudit::add_updates(const StepRecord& record) {
   return is_whole && !is_gone_;
 }
 
+Status StepAudit::add_update(MappedFile file, const RecordedUpdate& update) {
+  const std::uint64_t samples = update.end - update.begin;
+  if (rule_.is_exact_mean()) return replay_.add(file.bytes(), samples);
+  MH_TRY(const std::span<const float> values, replay_.read(file.bytes(), samples));
+  sums_.push_back(values);
+  hosts_.push_back(update.host);
+  files_.push_back(std::move(file));
+  return {};
+}
+
+Result<update::StepOutcome> StepAudit::take_step(const StepRecord& record) {
+  if (rule_.is_exact_mean()) return replay_.finish();
+  const robust::RecordedShards shards = {.step = record.step, .sums = sums_, .hosts = hosts_};
+  const unsigned threads = std::max(1U, std::thread::hardware_concurrency());
+  MH_TRY_VOID(robust::recorded_gradient(rule_, shards, replay_.gradient(), threads));
+  return replay_.finish_with_gradient();
+}
+
 // What was computed against what the record says.
 void StepAudit::compare(const StepRecord& record) {
-  const auto outcome = replay_.finish();
+  const auto outcome = take_step(record);
   if (!outcome) {
     add(place_of(record, "record", {}), "the step cannot be taken: " + outcome.error().message);
     return;
@@ -189,6 +209,9 @@ Status StepAudit::fetch_outcome(const StepRecord& record) {
 
 // Only what the next step may start from stays.
 void StepAudit::keep_only(const StepRecord& record) {
+  sums_.clear();
+  hosts_.clear();
+  files_.clear();
   std::error_code ignored;
   for (const Digest& digest : {record.parameters_before, record.optimizer_before}) {
     if (digest != record.parameters_after && digest != record.optimizer_after)
@@ -208,12 +231,11 @@ Result<StepAudit::Outcome> StepAudit::check(const StepRecord& record,
     MH_TRY(is_whole, add_updates(record));
   }
   if (!is_gone_) MH_TRY_VOID(fetch_outcome(record));
-  const bool is_known_rule = record.rule == "mean";
-  if (is_whole && !is_gone_ && is_known_rule) compare(record);
+  if (is_whole && !is_gone_) compare(record);
   keep_only(record);
   if (is_gone_) return Outcome::kGone;
   if (findings.size() > before || !is_whole) return Outcome::kWrong;
-  return is_known_rule ? Outcome::kRight : Outcome::kOtherRule;
+  return Outcome::kRight;
 }
 
 }  // namespace mh::cli

@@ -1,8 +1,9 @@
 // Kept steps taken again: what they started from and their updates are downloaded, aggregated and
 // stepped as the server does it, and what comes out is compared bit for bit.
 //
-// Memory: update::StepReplay. Disk: the state before and after one step and one update, in a folder
-// that vanishes with the audit; and what the sample of gradient_audit.h keeps.
+// Memory: update::StepReplay. Disk: the state before and after one step, one update (with a robust
+// rule: all of a step, mapped), in a folder that vanishes with the audit; and what the sample of
+// gradient_audit.h keeps.
 // Threads: one; blocks on network and disk.
 #pragma once
 
@@ -15,6 +16,8 @@
 
 #include "client/cli/context.h"
 #include "client/cli/record_audit.h"
+#include "proto/base/file.h"
+#include "trainer/update/job_rule.h"
 #include "trainer/update/step_replay.h"
 
 namespace mh::cli {
@@ -49,18 +52,17 @@ class StepAudit {
     kWrong,
     /// The server has let go of it meanwhile.
     kGone,
-    /// Its updates are what they should be, but this program does not know its rule.
-    kOtherRule,
   };
 
-  /// `seen` is told of every update whose bytes are those of its name.
-  StepAudit(Context& context, std::uint64_t job, const update::StepRule& rule,
+  /// `rule` with its step_count. `seen` is told of every update whose bytes are those of its name.
+  StepAudit(Context& context, std::uint64_t job, const update::JobRule& rule,
             std::filesystem::path folder, std::function<Status(const CheckedUpdate&)> seen)
       : context_(context),
         job_(job),
         folder_(std::move(folder)),
         seen_(std::move(seen)),
-        replay_(rule) {}
+        rule_(rule),
+        replay_(rule.step) {}
 
   /// Takes the step again. What is wrong is added to `findings`. Errors: the server cannot be
   /// reached, the disk is full …
@@ -74,6 +76,8 @@ class StepAudit {
                                                      AuditFinding place);
   Result<bool> begin(const StepRecord& record);
   Result<bool> add_updates(const StepRecord& record);
+  Status add_update(MappedFile file, const RecordedUpdate& update);
+  Result<update::StepOutcome> take_step(const StepRecord& record);
   void compare(const StepRecord& record);
   Status fetch_outcome(const StepRecord& record);
   Result<bool> is_kept(std::uint64_t sequence);
@@ -84,12 +88,17 @@ class StepAudit {
   const std::uint64_t job_;
   const std::filesystem::path folder_;
   const std::function<Status(const CheckedUpdate&)> seen_;
+  const update::JobRule rule_;
   update::StepReplay replay_;
   std::uint64_t update_count_ = 0;
   // Of the check under way.
   std::vector<AuditFinding>* findings_ = nullptr;
   std::uint64_t sequence_ = 0;
   bool is_gone_ = false;
+  // With a robust rule: the updates so far, which lie in files that may have no name any more.
+  std::vector<MappedFile> files_;
+  std::vector<std::span<const float>> sums_;
+  std::vector<std::string> hosts_;
   // Blobs that were found wrong, so that each is told once.
   std::set<Digest> wrong_;
 };

@@ -30,19 +30,12 @@ std::string tolerance_text(double value) {
 std::string report_json(const VerifyReport& report) {
   Json findings = Json::array();
   for (const AuditFinding& found : report.findings) findings.push_back(to_json(found));
-  Json json = {{"right", report.findings.empty()},
-               {"job", report.job_name},
-               {"job_digest", report.job_digest},
-               {"public_key", report.key},
-               {"records", report.record_count},
-               {"head", report.head},
-               {"first_step", report.first_step},
-               {"steps", report.steps_done},
-               {"rewinds", report.rewinds},
-               {"steps_taken_again", report.again},
-               {"updates_checked", report.updates},
-               {"steps_by_chain_only", report.chain_only},
-               {"steps_of_other_rules", report.other_rule},
+  Json json = {{"right", report.findings.empty()},  {"job", report.job_name},
+               {"job_digest", report.job_digest},   {"public_key", report.key},
+               {"records", report.record_count},    {"head", report.head},
+               {"first_step", report.first_step},   {"steps", report.steps_done},
+               {"rewinds", report.rewinds},         {"steps_taken_again", report.again},
+               {"updates_checked", report.updates}, {"steps_by_chain_only", report.chain_only},
                {"steps_left_out", report.left_out}};
   if (report.has_gradients) {
     json["gradients"] = {{"computed", report.gradients.computed},
@@ -72,9 +65,6 @@ std::string report_text(const VerifyReport& report) {
       << with_commas(report.updates) << " updates, equal in every bit\n"
       << "             " << with_commas(report.chain_only)
       << " checked by their chain only: their updates are no longer kept\n";
-  if (report.other_rule > 0)
-    out << "             " << with_commas(report.other_rule)
-        << " not taken again: this program does not know their rule; their updates are there\n";
   if (report.left_out > 0)
     out << "             " << with_commas(report.left_out) << " left out by --steps\n";
   if (report.has_gradients)

@@ -24,9 +24,8 @@ struct VerifyReport {
   /// Steps taken again and right, and the updates that were looked at.
   std::uint64_t again = 0;
   std::uint64_t updates = 0;
-  /// Steps checked by their chain only; with a rule that is not known; left out by --steps.
+  /// Steps checked by their chain only; left out by --steps.
   std::uint64_t chain_only = 0;
-  std::uint64_t other_rule = 0;
   std::uint64_t left_out = 0;
   GradientCounts gradients;
   /// Only with --recompute.

@@ -235,7 +235,7 @@ class Verification {
   Status check_steps() {
     MH_TRY(const TemporaryFolder folder, TemporaryFolder::make());
     GradientAudit gradients(context_, audited_, options_, folder.path());
-    StepAudit steps(context_, job_, rule_->step, folder.path(), [&](const CheckedUpdate& update) {
+    StepAudit steps(context_, job_, *rule_, folder.path(), [&](const CheckedUpdate& update) {
       if (options_.share <= 0) return Status();
       return gradients.keep(update, report_.findings);
     });
@@ -249,7 +249,6 @@ class Verification {
       MH_TRY(const StepAudit::Outcome outcome, steps.check(*record, report_.findings));
       if (outcome == StepAudit::Outcome::kRight) ++report_.again;
       if (outcome == StepAudit::Outcome::kGone) --wanted;
-      if (outcome == StepAudit::Outcome::kOtherRule) ++report_.other_rule;
       if (report_.findings.size() >= kFindingsMax) break;
     }
     MH_TRY_VOID(gradients.flush(report_.findings));

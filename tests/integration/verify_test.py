@@ -1,10 +1,12 @@
 """`manyhands verify` on a real run: an honest server passes; one changed bit anywhere is named.
 
-One server, one volunteer, one job of twelve steps of which six keep their updates. Each test
-changes one thing, looks, and puts it back.
+One server, one volunteer, one job of twelve steps of which six keep their updates; and one whose
+robust rule makes each step of the updates of three volunteers. Each test changes one thing, looks,
+and puts it back.
 """
 
 import base64
+import collections
 import hashlib
 import json
 import sqlite3
@@ -31,7 +33,26 @@ clip_norm: 5.0
 """
 
 
-class Verify(unittest.TestCase):
+ROBUST_SHARDS = 8
+
+ROBUST_JOB = f"""
+name: audited-robust
+dataset: fashion-mnist
+seed: 7
+model: {{preset: mlp}}
+loss: cross_entropy
+training: {{steps: {STEPS}, batch: {ROBUST_SHARDS * 32}, shard: 32, micro_batch: 32}}
+optimizer: {{kind: adamw, learning_rate: 0.002}}
+aggregation: {{rule: trimmed_mean, f: 1, pre: [{{bucketing: {{size: 1}}}}, nnm]}}
+"""
+
+
+class VerifyCase(unittest.TestCase):
+    """A finished job, and what tests do to it."""
+
+    job_text = JOB
+    volunteers = 1
+
     @classmethod
     def setUpClass(cls):
         cls.cluster = harness.Cluster()
@@ -39,8 +60,9 @@ class Verify(unittest.TestCase):
             cls.cluster.server_options = ["--keep-steps", KEPT]
             cls.cluster.start()
             cls.cluster.import_fashion_mnist()
-            cls.job = cls.cluster.submit(JOB)
-            cls.cluster.add_volunteer("only", trusted=True)
+            cls.job = cls.cluster.submit(cls.job_text)
+            for index in range(cls.volunteers):
+                cls.cluster.add_volunteer(f"volunteer-{index}", trusted=True)
             cls.cluster.wait_for_job(cls.job)
             cls.key = cls.cluster.call("ServerService/GetStatus", {})["publicKey"]
         except BaseException:
@@ -126,6 +148,18 @@ class Verify(unittest.TestCase):
         self.change_rows(sql, changed, new_digest, sequence)
         self.addCleanup(self.change_rows, sql, record, digest, sequence)
 
+    def replace_in_newest_record(self, before, after):
+        """Signed, chained (it is the newest) and there: only taking the step again tells."""
+        self.replace_record(STEPS - 1, before, after, with_digest=True)
+        digest = self.row(STEPS - 1)[1]
+        head = sqlite3.connect(self.cluster.server_dir / "manyhands.db").execute(
+            "SELECT record_digest FROM jobs").fetchone()[0]
+        sql = "UPDATE jobs SET record_digest = ?"
+        self.change_rows(sql, digest)
+        self.addCleanup(self.change_rows, sql, head)
+
+
+class Verify(VerifyCase):
     # --- an honest server -------------------------------------------------------------------
 
     def test_an_honest_run_passes(self):
@@ -238,16 +272,9 @@ class Verify(unittest.TestCase):
         self.assertIn("newest record", self.assert_named(report, what="record")["problem"])
 
     def test_an_update_exchanged_for_another(self):
-        # Signed, chained (it is the newest) and there: only taking the step again tells.
         record = self.records()[-1]
         old, new = record["updates"][0]["update"], self.records()[-2]["updates"][0]["update"]
-        self.replace_record(STEPS - 1, old, new, with_digest=True)
-        digest = self.row(STEPS - 1)[1]
-        head = sqlite3.connect(self.cluster.server_dir / "manyhands.db").execute(
-            "SELECT record_digest FROM jobs").fetchone()[0]
-        sql = "UPDATE jobs SET record_digest = ?"
-        self.change_rows(sql, digest)
-        self.addCleanup(self.change_rows, sql, head)
+        self.replace_in_newest_record(old, new)
         report = self.verify("--key", self.key, expect=1)
         finding = self.assert_named(report, step=STEPS - 1, shard=0, what="update", digest=new)
         self.assertIn("is of step 10, expected 11", finding["problem"])
@@ -260,6 +287,44 @@ class Verify(unittest.TestCase):
         report = self.verify("--key", self.key, expect=1)
         self.assertIn("the server signs with key", self.assert_named(report, what="record")["problem"])
         self.assertTrue(self.verify()["right"])
+
+
+class VerifyRobust(VerifyCase):
+    """A rule over hosts: each step follows from its updates and from whose they are."""
+
+    job_text = ROBUST_JOB
+    volunteers = 3
+
+    def test_an_honest_run_passes(self):
+        report = self.verify("--key", self.key)
+        self.assertEqual(report["findings"], [])
+        self.assertEqual(report["records"], STEPS)
+        self.assertEqual(report["steps_taken_again"], KEPT)
+        self.assertEqual(report["updates_checked"], KEPT * ROBUST_SHARDS)
+        hosts = {update["host"] for update in self.records()[-1]["updates"]}
+        self.assertEqual(len(hosts), 3)
+
+    def test_gradients_are_computed_again_from_the_same_updates(self):
+        report = self.verify("--steps", "11", "--recompute", "100%")
+        self.assertEqual(report["gradients"]["equal"], ROBUST_SHARDS)
+        self.assertEqual(report["steps_taken_again"], 1)
+
+    def test_one_flipped_bit_of_an_update(self):
+        update = self.records()[9]["updates"][2]["update"]
+        self.flipped(update, 5_000)
+        report = self.verify(expect=1)
+        self.assert_named(report, step=9, shard=2, what="update", digest=update)
+        self.assertEqual(report["steps_taken_again"], KEPT - 1)
+
+    def test_an_update_that_is_said_to_be_of_another_host(self):
+        updates = self.records()[-1]["updates"]
+        busiest, _ = collections.Counter(update["host"] for update in updates).most_common(1)[0]
+        moved = next(update for update in updates if update["host"] == busiest)
+        other = next(update["host"] for update in updates if update["host"] != busiest)
+        self.replace_in_newest_record(f'"update":"{moved["update"]}","host":"{busiest}"',
+                                      f'"update":"{moved["update"]}","host":"{other}"')
+        report = self.verify("--key", self.key, expect=1)
+        self.assert_named(report, step=STEPS - 1, what="parameters after it")
 
 
 if __name__ == "__main__":

@@ -54,6 +54,17 @@ class Reader {
     const bool is_there = value != nullptr && value->is_object();
     return Reader(is_there ? *value : kEmpty, path_ + key + ".", error_);
   }
+  const Json& list(const char* key) {
+    static const Json kEmpty = Json::array();
+    const Json* value = find(key);
+    if (value != nullptr && value->is_array()) return *value;
+    if (value != nullptr) complain(key, "is no list");
+    return kEmpty;
+  }
+  /// Of an object that stands in the list at a key.
+  Reader inside(const Json& object, const std::string& key) const {
+    return {object, path_ + key + ".", error_};
+  }
   void complain(const char* key, const std::string& what) {
     if (error_.empty()) error_ = path_ + key + " " + what;
   }
@@ -123,19 +134,46 @@ void read_schedule(Reader reader, model::ScheduleSpec& schedule) {
   }
 }
 
-/// Pre-aggregations are names, or objects of one key with their numbers.
-std::string aggregation_text(const Json& json, Reader reader) {
-  std::string text;
-  const auto pre = json.find("pre");
-  if (pre != json.end() && pre->is_array()) {
-    for (const Json& item : *pre) {
-      const bool is_named = item.is_object() && item.size() == 1;
-      if (!item.is_string() && !is_named) reader.complain("pre", "is no list of names");
-      if (item.is_string()) text += item.get<std::string>() + "+";
-      if (is_named) text += item.begin().key() + "+";
-    }
+/// A pre-aggregation is its name, or an object of one key: its name and its numbers.
+void read_pre(Reader& list, const Json& item, model::Recipe& recipe) {
+  const bool has_numbers = item.is_object() && item.size() == 1;
+  std::string name;
+  if (item.is_string()) name = item.get<std::string>();
+  if (has_numbers) name = item.begin().key();
+  const auto pre = model::pre_named(name);
+  if (!pre) return list.complain("pre", "is no list of pre-aggregations that are known here");
+  recipe.pre.push_back(*pre);
+  if (*pre != model::Pre::kClipping && *pre != model::Pre::kBucketing) return;
+  if (!has_numbers) return list.complain("pre", "has " + name + " without its numbers");
+  Reader numbers = list.inside(item, "pre").group(name.c_str());
+  if (*pre == model::Pre::kClipping) recipe.clip_norm = numbers.real("norm");
+  if (*pre == model::Pre::kBucketing) recipe.bucket_size = numbers.number("size", 1);
+}
+
+void read_aggregation(Reader reader, JobRule& job) {
+  using model::Rule;
+  model::Recipe& recipe = job.recipe;
+  const auto rule = model::rule_named(reader.text("rule"));
+  if (!rule) return reader.complain("rule", "is not known here");
+  recipe.rule = *rule;
+  recipe.f = reader.number("f");
+  for (const Json& item : reader.list("pre")) read_pre(reader, item, recipe);
+  const std::string unit = reader.text("unit");
+  if (unit != "host" && unit != "shard") reader.complain("unit", "is neither host nor shard");
+  job.unit = unit == "shard" ? VoiceUnit::kShard : VoiceUnit::kHost;
+  const bool is_multi = recipe.rule == Rule::kMultiKrum;
+  if (is_multi || recipe.rule == Rule::kKrum) {
+    const std::string convention = reader.text("convention");
+    if (convention != "byzfl" && convention != "paper")
+      reader.complain("convention", "is neither byzfl nor paper");
+    if (convention == "paper") recipe.convention = model::Convention::kPaper;
   }
-  return text + reader.text("rule");
+  if (is_multi && reader.has("q")) recipe.q = reader.number("q", 1);
+  if (recipe.rule == Rule::kGeometricMedian) recipe.nu = reader.real("nu");
+  if (recipe.rule == Rule::kCenteredClipping) recipe.tau = reader.real("tau");
+  const bool is_iterated =
+      recipe.rule == Rule::kGeometricMedian || recipe.rule == Rule::kCenteredClipping;
+  if (is_iterated) recipe.iterations = reader.number("iterations", 1);
 }
 
 }  // namespace
@@ -158,10 +196,11 @@ Result<JobRule> read_job_rule(std::string_view canonical_json) {
   read_optimizer(reader.group("optimizer"), rule.step.optimizer);
   read_schedule(reader.group("schedule"), rule.step.schedule);
   rule.step.clip_norm = reader.real("clip_norm");
-  if (reader.has("aggregation")) {
-    const Reader group = reader.group("aggregation");
-    if (error.empty()) rule.aggregation = aggregation_text(json["aggregation"], group);
-  }
+  rule.seed = reader.number("seed");
+  if (reader.has("aggregation")) read_aggregation(reader.group("aggregation"), rule);
+  if (!rule.is_exact_mean() && rule.training.batch / rule.training.shard > model::kInputsMax)
+    reader.complain("training", "cuts a step into more than " + std::to_string(model::kInputsMax) +
+                                    " shards, too many for its aggregation");
   if (!error.empty()) return fail(Errc::kInvalidArgument, error);
   return rule;
 }

@@ -9,6 +9,7 @@
 
 #include "proto/base/result.h"
 #include "proto/base/sha256.h"
+#include "trainer/model/aggregation_recipe.h"
 #include "trainer/model/training_spec.h"
 #include "trainer/update/step.h"
 
@@ -16,6 +17,9 @@ namespace mh::update {
 
 /// Largest canonical specification (scheduler::kJobTextBytesMax).
 inline constexpr std::uint64_t kJobRuleBytesMax = 1'048'576;
+
+/// What has a voice in a robust rule: a host with all its shards of the step, or each shard.
+enum class VoiceUnit { kHost, kShard };
 
 struct JobRule {
   std::string name;
@@ -25,10 +29,14 @@ struct JobRule {
   /// Without its step_count, which may depend on the data set: model::step_count(training, samples
   /// of the train split).
   StepRule step;
-  /// How updates become one, as step records say it: "mean" (exact, over samples), else the names
-  /// of pre-aggregations and rule with '+' between them, "nnm+trimmed_mean"; their numbers are in
-  /// the specification.
-  std::string aggregation = "mean";
+  std::uint64_t seed = 0;
+  /// How updates become one; step records name it by model::names_of(). Its bucket_seed is not
+  /// used (bucket_key.h).
+  model::Recipe recipe;
+  VoiceUnit unit = VoiceUnit::kHost;
+
+  /// The exact mean over all samples, where voices mean nothing.
+  bool is_exact_mean() const { return recipe.rule == model::Rule::kMean && recipe.pre.empty(); }
 };
 
 /// Errors: kInvalidArgument with the key, what was found, what is allowed. Keys that do not decide

@@ -50,7 +50,6 @@ Status StepReplay::begin(std::uint64_t step, std::span<const std::byte> paramete
   step_ = step;
   copy_pack(parameters, parameters_);
   MH_TRY_VOID(read_optimizer(optimizer));
-  sum_.resize(layout_.element_count);
   mean_.resize(layout_.element_count);
   is_first_ = true;
   sample_count_ = 0;
@@ -74,7 +73,8 @@ Status StepReplay::read_optimizer(std::span<const std::byte> bytes) {
   return {};
 }
 
-Status StepReplay::add(std::span<const std::byte> update, std::uint64_t sample_count) {
+Result<std::span<const float>> StepReplay::read(std::span<const std::byte> update,
+                                                std::uint64_t sample_count) const {
   MH_TRY(const PackView pack,
          view_pack(update, PackKind::kGradientSum, layout_.layout_digest, layout_.element_count));
   MH_TRY_VOID(check_step(pack, step_));
@@ -82,7 +82,13 @@ Status StepReplay::add(std::span<const std::byte> update, std::uint64_t sample_c
     return fail(Errc::kInvalidArgument, "says that it is of " +
                                             std::to_string(pack.header.sample_count) +
                                             " samples, expected " + std::to_string(sample_count));
-  const std::array shards{pack.values()};
+  return pack.values();
+}
+
+Status StepReplay::add(std::span<const std::byte> update, std::uint64_t sample_count) {
+  MH_TRY(const std::span<const float> values, read(update, sample_count));
+  const std::array shards{values};
+  sum_.resize(layout_.element_count);
   MH_TRY_VOID(add_shards(sum_, shards, is_first_));
   is_first_ = false;
   sample_count_ += sample_count;
@@ -92,6 +98,10 @@ Status StepReplay::add(std::span<const std::byte> update, std::uint64_t sample_c
 Result<StepOutcome> StepReplay::finish() {
   if (is_first_) return fail(Errc::kInvalidArgument, "a step without updates");
   MH_TRY_VOID(mean_gradient(sum_, {}, sample_count_, mean_));
+  return finish_with_gradient();
+}
+
+Result<StepOutcome> StepReplay::finish_with_gradient() {
   std::span<float> state;
   if (!optimizer_.empty()) state = values_of(optimizer_);
   MH_TRY(const StepOutcome outcome, take_step(rule_, step_, mean_, values_of(parameters_), state));

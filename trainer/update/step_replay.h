@@ -2,8 +2,10 @@
 // The sums are those of aggregate.h and the step is that of step.h, which the server calls, too, so
 // equal inputs give equal bits.
 //
-// Flow: begin() -> add() in the order of the shards -> finish() -> parameters(), optimizer().
-// Memory: parameters, optimizer state, one double and one float a parameter. Threads: one.
+// Flow: begin() -> add() in the order of the shards -> finish() -> parameters(), optimizer(). With
+// a robust rule: begin() -> read() -> its gradient into gradient() -> finish_with_gradient().
+// Memory: parameters, optimizer state, one float a parameter, with add() one double more.
+// Threads: one.
 #pragma once
 
 #include <cstddef>
@@ -35,6 +37,13 @@ class StepReplay {
   /// Takes the step. Requires: begin(). Errors: kInvalidArgument (no updates), those of
   /// take_step().
   Result<StepOutcome> finish();
+
+  /// The numbers of an update, which lie in it. Errors: as add().
+  Result<std::span<const float>> read(std::span<const std::byte> update,
+                                      std::uint64_t sample_count) const;
+  /// After begin(): room for a gradient, and the step with it. Errors: those of take_step().
+  std::span<float> gradient() { return mean_; }
+  Result<StepOutcome> finish_with_gradient();
 
   /// Whole packs of the new state; the second is empty for optimizers without state.
   std::span<const std::byte> parameters() const { return std::as_bytes(std::span(parameters_)); }

@@ -52,20 +52,56 @@ TEST(JobRule, ReadsWhatTheSchedulerWrites) {
   }
 }
 
-TEST(JobRule, NamesTheAggregation) {
+TEST(JobRule, ReadsTheAggregationThatTheSchedulerWrites) {
+  const std::string usual = std::string(kTraining) + "optimizer: {kind: sgd, learning_rate: 0.1}\n";
+  EXPECT_TRUE(read_job_rule(job(usual).json)->is_exact_mean());
+  EXPECT_EQ(model::names_of(read_job_rule(job(usual).json)->recipe), "mean");
+  for (const std::string aggregation :
+       {"{rule: median}", "{rule: trimmed_mean, f: 1, pre: [nnm], unit: shard}",
+        "{rule: krum, convention: paper}", "{rule: multi_krum, f: 1, q: 2}", "{rule: multi_krum}",
+        "{rule: geometric_median, nu: 0.3}", "{rule: centered_clipping, tau: 0.1, iterations: 7}",
+        "{pre: [{clipping: {norm: 0.7}}, arc, {bucketing: {size: 3}}]}"}) {
+    const Both both = job(usual + "aggregation: " + aggregation + "\n");
+    const auto rule = read_job_rule(both.json);
+    ASSERT_TRUE(rule) << rule.error().message << "\n" << both.json;
+    EXPECT_FALSE(rule->is_exact_mean());
+    EXPECT_EQ(rule->seed, both.spec.seed);
+    EXPECT_EQ(rule->recipe, both.spec.aggregation.recipe) << aggregation;
+    EXPECT_EQ(rule->unit == VoiceUnit::kShard,
+              both.spec.aggregation.unit == scheduler::AggregationUnit::kShard);
+  }
+}
+
+TEST(JobRule, RefusesAnAggregationThatItCannotFollow) {
   std::string json =
       job(std::string(kTraining) + "optimizer: {kind: sgd, learning_rate: 0.1}\n").json;
-  EXPECT_EQ(read_job_rule(json)->aggregation, "mean");
   json.pop_back();
   const auto with = [&json](const std::string& aggregation) {
     return read_job_rule(json + ",\"aggregation\":" + aggregation + "}");
   };
-  EXPECT_EQ(with(R"({"rule":"krum","f":2,"pre":[]})")->aggregation, "krum");
-  EXPECT_EQ(with(R"({"rule":"mean","f":2,"pre":["nnm",{"clipping":{"norm":2}}]})")->aggregation,
-            "nnm+clipping+mean");
-  EXPECT_FALSE(with(R"({"f":2,"pre":[]})"));
-  EXPECT_FALSE(with(R"({"rule":"mean","pre":[3]})"));
-  EXPECT_FALSE(with("[]"));
+  EXPECT_TRUE(with(R"({"rule":"median","f":0,"pre":["nnm"],"unit":"host"})"));
+  for (const std::string bad : {
+           R"([])",
+           R"({})",
+           R"({"f":0,"pre":[],"unit":"host"})",
+           R"({"rule":"other","f":0,"pre":[],"unit":"host"})",
+           R"({"rule":"median","f":-1,"pre":[],"unit":"host"})",
+           R"({"rule":"median","f":0,"pre":"nnm","unit":"host"})",
+           R"({"rule":"median","f":0,"pre":[3],"unit":"host"})",
+           R"({"rule":"median","f":0,"pre":["other"],"unit":"host"})",
+           R"({"rule":"median","f":0,"pre":["clipping"],"unit":"host"})",
+           R"({"rule":"median","f":0,"pre":[{"clipping":2}],"unit":"host"})",
+           R"({"rule":"median","f":0,"pre":[{"bucketing":{"size":0}}],"unit":"host"})",
+           R"({"rule":"median","f":0,"pre":[],"unit":"account"})",
+           R"({"rule":"krum","f":0,"pre":[],"unit":"host"})",
+           R"({"rule":"geometric_median","f":0,"pre":[],"unit":"host","nu":0.1})",
+       }) {
+    EXPECT_FALSE(with(bad)) << bad;
+  }
+  const auto shards = json.find("\"batch\":128");
+  ASSERT_NE(shards, std::string::npos);
+  json.replace(shards, 11, "\"batch\":1048576");
+  EXPECT_FALSE(with(R"({"rule":"median","f":0,"pre":[],"unit":"host"})")) << "too many shards";
 }
 
 TEST(JobRule, RefusesWhatItCannotFollow) {
