@@ -30,6 +30,9 @@ ResultRow take_success(State& state, HostEntry& host, ResultEntry& result, doubl
 void take_distance(State& state, ResultId first, ResultId second,
                    const std::optional<Distance>& distance, TimePoint now);
 
+// An admin trusts the host now: its word is enough for what it has reported already.
+void take_word(State& state, const HostEntry& host, TimePoint now);
+
 // Takes reported results out of a workunit that is dropped, and lets go of their updates.
 void drop_reported(State& state, WorkunitEntry& workunit, TimePoint now);
 

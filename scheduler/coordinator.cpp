@@ -185,6 +185,7 @@ Decision<Result<void>> Coordinator::set_trust(HostId host_id, bool is_trusted, T
       scheduler::forgive(state, host, now);
     }
     set_trusted(state, host);
+    if (is_trusted && !host.row.is_detached) take_word(state, host, now);
   }
   return decide<Result<void>>(state, Result<void>{});
 }

@@ -288,6 +288,18 @@ TEST_F(Checks, NewcomersCannotConfirmEachOtherWhereReliableHostsAre) {
   EXPECT_EQ(standing(sybil), Standing::kProbation);
 }
 
+TEST_F(Checks, WhatAHostReportedCountsOnceAnAdminTrustsIt) {
+  start();
+  job = submit(checked_job(2));
+  const HostId lone = attach("lone");
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(finish(lone, get(lone)).verdict, Verdict::kPending);
+  EXPECT_TRUE(ask(lone, 1).assignments.empty());
+  take(coordinator->set_trust(lone, true, now)).value();
+  EXPECT_EQ(view(job).workunit_done_count, 2u);
+  EXPECT_EQ(effects.steps_ready.size(), 1u);
+  EXPECT_EQ(row(lone).credit, 2);
+}
+
 TEST_F(Checks, WhatAHostWithARecordDidIsKeptForATrustedHostForAWhile) {
   start();
   JobSubmission submission = checked_job();
