@@ -124,7 +124,7 @@ constexpr Knob kKnobs[] = {
      "of computing, at `speed_gflops`"},
     {"jobs", "parameters_kb", &S::parameters_kb, {1, 1e8}, {10, 400}, 10'000, F::kNone,
      "size of parameters and updates"},
-    {"jobs", "validation", &S::validation, {0, 2}, {0, 2}, 1, F::kNone,
+    {"jobs", "validation", &S::validation, {0, 2.99}, {0, 2.99}, 1, F::kNone,
      "how results are checked: 0 not, 1 adaptively, 2 all"},
     {"jobs", "evaluation_every", &S::evaluation_every, {0, 1e6}, {0, 2}, 0, F::kNone,
      "steps between evaluations; 0: only the last"},
