@@ -60,10 +60,7 @@ bool is_check_due(const State& state, const JobEntry& job, const HostEntry& host
 // Joins those that wait, and asks for the distances that equal digests do not give.
 void report(State& state, WorkunitEntry& workunit, ResultEntry& result, TimePoint now) {
   const ResultId id = result.row.id;
-  for (const ResultId other : workunit.reported) {
-    std::optional<Distance>& distance = workunit.distances[ordered(id, other)];
-    if (state.result(other).row.update_digest == result.row.update_digest) distance = Distance{};
-  }
+  add_distances(state, workunit, result.row);
   state.blobs.add(result.row.update_digest);
   state.effects().updates_reported.push_back(result.row.update_digest);
   state.set_state(result, ResultState::kReported, now);

@@ -139,12 +139,7 @@ Decision<Result<void>> Coordinator::detach(HostId host_id, TimePoint now) {
   state.changed(host);
   set_trusted(state, host);
   state.asking.erase(host_id);
-  const std::set<ResultId> leases = host.leases;
-  for (const ResultId id : leases) {
-    ResultEntry& result = state.result(id);
-    result.row.reason = "the host was detached";
-    state.set_state(result, ResultState::kReturned, now);
-  }
+  return_leases(state, host, "the host was detached", now);
   return decide<Result<void>>(state, Result<void>{});
 }
 

@@ -74,4 +74,11 @@ ResultRow make_canonical(State& state, JobEntry& job, WorkunitEntry& workunit, R
   return row;
 }
 
+void blame(State& state, HostEntry& host, TimePoint now) {
+  host.row.lease_quota = std::max<std::uint32_t>(1, host.row.lease_quota / 2);
+  ++host.failures_in_row;
+  host.paused_until = now + failure_pause(state.options, host.failures_in_row);
+  state.changed(host);
+}
+
 }  // namespace mh::scheduler

@@ -22,6 +22,8 @@ void count_valid(State& state, JobEntry& job, HostEntry& host, const WorkunitEnt
 // Results of other hosts that a screen refused, where `right_host`'s is right: it was not the job.
 void blame_rejected(State& state, const JobEntry& job, const WorkunitEntry& workunit,
                     HostId right_host, TimePoint now);
+// Rule 12: a result that was refused, differed or failed.
+void blame(State& state, HostEntry& host, TimePoint now);
 // "result 12 of job 3".
 std::string result_text(const ResultRow& row);
 

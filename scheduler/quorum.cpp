@@ -193,9 +193,7 @@ class Quorum {
     ++contribution.row.differed_count;
     state_.changed(contribution);
     ++host.row.rejected_count;
-    host.row.lease_quota = std::max<std::uint32_t>(1, host.row.lease_quota / 2);
-    ++host.failures_in_row;
-    host.paused_until = now_ + failure_pause(state_.options, host.failures_in_row);
+    blame(state_, host, now_);
     forfeit_held(state_, host, result_text(result.row) + ": " + what, now_);
     note_bad(state_, host, {result.row.job, id}, result_text(result.row) + ": " + what, now_);
     result.row.reason = what + " (" + recent_text(state_, host) +
@@ -232,6 +230,13 @@ class Quorum {
 
 void decide_reported(State& state, WorkunitEntry& workunit, TimePoint now) {
   Quorum(state, workunit, now).decide();
+}
+
+void add_distances(State& state, WorkunitEntry& workunit, const ResultRow& joining) {
+  for (const ResultId other : workunit.reported) {
+    std::optional<Distance>& distance = workunit.distances[ordered(joining.id, other)];
+    if (state.result(other).row.update_digest == joining.update_digest) distance = Distance{};
+  }
 }
 
 bool is_same_party(const HostOrigin& first, const HostOrigin& second) {

@@ -12,6 +12,9 @@ namespace mh::scheduler {
 // lacking: a distance, or another host's result.
 void decide_reported(State& state, WorkunitEntry& workunit, TimePoint now);
 
+// The pairs of a result that joins those reported: equal digests need no look at the bits.
+void add_distances(State& state, WorkunitEntry& workunit, const ResultRow& joining);
+
 // Of one account, or of one network.
 bool is_same_party(const HostOrigin& first, const HostOrigin& second);
 // A pair as WorkunitEntry::distances names it.

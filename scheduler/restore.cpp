@@ -5,9 +5,9 @@
 
 #include "proto/base/check.h"
 #include "proto/base/probe.h"
-#include "scheduler/checks.h"
 #include "scheduler/job_steps.h"
 #include "scheduler/planner.h"
+#include "scheduler/quorum.h"
 #include "scheduler/standing.h"
 #include "scheduler/step_records.h"
 
@@ -202,10 +202,7 @@ class Restorer {
   void restore_reported(WorkunitEntry& workunit, const ResultEntry& result) {
     MH_CHECK(workunit.row.state != WorkunitState::kDone);
     state_.blobs.add(result.row.update_digest);
-    for (const ResultId other : workunit.reported) {
-      std::optional<Distance>& distance = workunit.distances[std::minmax(other, result.row.id)];
-      if (state_.result(other).row.update_digest == result.row.update_digest) distance = Distance{};
-    }
+    add_distances(state_, workunit, result.row);
     workunit.reported.push_back(result.row.id);
   }
 

@@ -48,16 +48,6 @@ void climb(State& state, HostEntry& host, const Evidence& evidence, TimePoint no
          std::to_string(host.row.valid_in_row) + " results in a row were valid", now);
 }
 
-// Rule 23: it gets nothing more, and what it has goes to others.
-void take_leases(State& state, HostEntry& host, TimePoint now) {
-  const std::set<ResultId> leases = host.leases;
-  for (const ResultId id : leases) {
-    ResultEntry& result = state.result(id);
-    result.row.reason = "the host is banned";
-    state.set_state(result, ResultState::kReturned, now);
-  }
-}
-
 }  // namespace
 
 void note_unchecked(State& state, HostEntry& host, const Evidence& evidence, TimePoint now) {
@@ -90,7 +80,16 @@ void note_bad(State& state, HostEntry& host, const Evidence& evidence, const std
   change(state, host, to, evidence, what + "; " + recent_text(state, host), now);
   if (!is_new_ban) return;
   MH_PROBE("a host is banned");
-  take_leases(state, host, now);
+  return_leases(state, host, "the host is banned", now);
+}
+
+void return_leases(State& state, HostEntry& host, const std::string& reason, TimePoint now) {
+  const std::set<ResultId> leases = host.leases;
+  for (const ResultId id : leases) {
+    ResultEntry& result = state.result(id);
+    result.row.reason = reason;
+    state.set_state(result, ResultState::kReturned, now);
+  }
 }
 
 void forgive(State& state, HostEntry& host, TimePoint now) {

@@ -25,6 +25,8 @@ void note_bad(State& state, HostEntry& host, const Evidence& evidence, const std
               TimePoint now);
 // Rejected by a screen, and nobody knows yet whether others would be.
 void note_rejected(HostEntry& host);
+// What it has goes to others: it is banned or detached.
+void return_leases(State& state, HostEntry& host, const std::string& reason, TimePoint now);
 // Clears what counts against it; it is new again.
 void forgive(State& state, HostEntry& host, TimePoint now);
 

@@ -9,6 +9,7 @@
 #include "proto/base/probe.h"
 #include "scheduler/checks.h"
 #include "scheduler/job_steps.h"
+#include "scheduler/outcomes.h"
 #include "scheduler/standing.h"
 
 namespace mh::scheduler {
@@ -64,14 +65,6 @@ ReportVerdict past(ResultId id) {
   verdict.verdict = Verdict::kTooLate;
   verdict.reason = "result " + to_string(id) + " is of a step that is past, or its job has ended";
   return verdict;
-}
-
-// Rule 12.
-void blame(State& state, HostEntry& host, TimePoint now) {
-  host.row.lease_quota = std::max<std::uint32_t>(1, host.row.lease_quota / 2);
-  ++host.failures_in_row;
-  host.paused_until = now + failure_pause(state.options, host.failures_in_row);
-  state.changed(host);
 }
 
 // Rule 13.

@@ -91,7 +91,7 @@ MUTATIONS = (
     Mutation("evaluations go to any host", "scheduler/assigner.cpp",
              "      if (host_.row.is_trusted) workunit = waiting_in(*job, job->waiting_evaluations);",
              "      workunit = waiting_in(*job, job->waiting_evaluations);"),
-    Mutation("failing hosts do not pause", "scheduler/validator.cpp",
+    Mutation("failing hosts do not pause", "scheduler/outcomes.cpp",
              "  host.paused_until = now + failure_pause(state.options, host.failures_in_row);", ""),
     Mutation("leases can be renewed for ever", "scheduler/assigner.cpp",
              "      received < renewable_until(state.options, result.row.leased, result.row.lease_length);",
