@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "proto/base/check.h"
-#include "trainer/model/bucket_key.h"
 
 namespace mh::scheduler {
 namespace {
@@ -16,10 +15,6 @@ constexpr std::uint64_t kShufflePurpose = 0x53485546;
 
 std::uint64_t pass_key(std::uint64_t job_seed, std::uint64_t pass) {
   return derive_key(job_seed, kShufflePurpose, pass);
-}
-
-std::uint64_t bucket_key(std::uint64_t job_seed, std::uint64_t step) {
-  return model::bucket_key(job_seed, step);
 }
 
 SampleStream::SampleStream(std::uint64_t job_seed, std::uint64_t sample_count)

@@ -18,10 +18,6 @@ namespace mh::scheduler {
 // The key of one pass's permutation.
 std::uint64_t pass_key(std::uint64_t job_seed, std::uint64_t pass);
 
-// The key of the permutation that puts vectors into buckets, when a step is aggregated with
-// bucketing.
-std::uint64_t bucket_key(std::uint64_t job_seed, std::uint64_t step);
-
 // The sample at each position. Keeps the last pass's permutation, so neighbouring positions are
 // cheap. Threads: one; copy it for another.
 class SampleStream {

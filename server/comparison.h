@@ -8,7 +8,7 @@
 
 namespace mh::server {
 
-// Errors: as BlobStore::map() and update::view_pack(); then the pair cannot be compared.
+// Errors: as map_update(); then the pair cannot be compared.
 Result<scheduler::Distance> compare_updates(const BlobStore& blobs, const JobModel& model,
                                             const scheduler::Comparison& comparison);
 

@@ -8,7 +8,8 @@
 
 #include "proto/base/check.h"
 #include "proto/base/kill_point.h"
-#include "scheduler/planner.h"
+#include "server/mapped_update.h"
+#include "trainer/model/bucket_key.h"
 #include "trainer/robust/step_gradient.h"
 #include "trainer/update/optimizer.h"
 #include "trainer/update/tensor_pack.h"
@@ -90,24 +91,11 @@ void JobAggregation::restart_sum(std::uint64_t step) {
   waiting_.clear();
 }
 
-Result<MappedUpdate> JobAggregation::map_update(const Digest& digest, std::uint64_t step) const {
-  MH_TRY(MappedFile file, blobs_.map(digest));
-  MH_TRY(const update::PackView pack,
-         update::view_pack(file.bytes(), update::PackKind::kGradientSum,
-                           model_->plan().layout_digest, model_->plan().parameter_count));
-  if (pack.header.step != step) {
-    return fail(Errc::kDataLoss, "update " + digest.hex() + " is of step " +
-                                     std::to_string(pack.header.step) + ", expected " +
-                                     std::to_string(step));
-  }
-  return MappedUpdate{std::move(file), pack.values()};
-}
-
 Result<MappedUpdates> JobAggregation::map_updates(std::span<const Digest> digests,
                                                   std::uint64_t step) const {
   MappedUpdates updates;
   for (const Digest& digest : digests) {
-    MH_TRY(MappedUpdate update, map_update(digest, step));
+    MH_TRY(MappedUpdate update, map_update(blobs_, *model_, digest, step));
     updates.shards.push_back(update.values);
     updates.files.push_back(std::move(update.file));
   }
@@ -145,7 +133,7 @@ Status JobAggregation::aggregate_robustly(const scheduler::StepReady& step) {
     std::iota(voices.begin(), voices.end(), std::uint32_t{0});
   }
   model::Recipe recipe = spec.aggregation.recipe;
-  recipe.bucket_seed = scheduler::bucket_key(spec.seed, step.step);
+  recipe.bucket_seed = model::bucket_key(spec.seed, step.step);
   robust::StepShards shards;
   shards.sums = updates.shards;
   shards.voices = voices;

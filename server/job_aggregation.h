@@ -34,12 +34,6 @@ class PackBuffer {
   std::span<float> values_;
 };
 
-// An update's numbers, which lie in the mapped file.
-struct MappedUpdate {
-  MappedFile file;
-  std::span<const float> values;
-};
-
 struct MappedUpdates {
   std::vector<MappedFile> files;
   std::vector<std::span<const float>> shards;
@@ -61,8 +55,6 @@ class JobAggregation {
  private:
   Status prepare();
   Status load_state(const scheduler::StepReady& step);
-  // An update of this job and step. Errors: kNotFound, kDataLoss, kInvalidArgument.
-  Result<MappedUpdate> map_update(const Digest& digest, std::uint64_t step) const;
   Result<MappedUpdates> map_updates(std::span<const Digest> digests, std::uint64_t step) const;
   Status add_updates(std::span<const Digest> digests, std::uint64_t step);
   // Leave the step's gradient in mean_: the exact mean, or what the job's robust rule gives.

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "scheduler/planner.h"
+#include "trainer/model/bucket_key.h"
 #include "trainer/robust/step_gradient.h"
 #include "trainer/update/aggregate.h"
 #include "trainer/update/optimizer.h"
@@ -119,7 +120,7 @@ class Run {
     }
     const std::vector<std::span<const float>> views(gradients.begin(), gradients.end());
     model::Recipe recipe = spec.aggregation.recipe;
-    recipe.bucket_seed = scheduler::bucket_key(spec.seed, step);
+    recipe.bucket_seed = model::bucket_key(spec.seed, step);
     const robust::StepShards shards = {
         .sums = views, .voices = voices, .sample_count = shape_.shard};
     MH_TRY_VOID(robust::step_gradient(recipe, shards, plan_.parameters, gradient_, 1));

@@ -6,10 +6,10 @@
 
 #include <fstream>
 
-#include "proto/base/dataset_manifest.h"
 #include "proto/base/random.h"
-#include "scheduler/planner.h"
+#include "tests/unit/server/small_manifest.h"
 #include "tests/unit/server/temporary_folder.h"
+#include "trainer/model/bucket_key.h"
 #include "trainer/robust/aggregate.h"
 #include "trainer/update/optimizer.h"
 
@@ -18,20 +18,6 @@ namespace {
 
 constexpr std::uint64_t kShards = 3;
 constexpr std::uint64_t kBatch = 12;
-
-DatasetManifest small_manifest() {
-  DatasetManifest manifest;
-  manifest.input = {DataType::kF32, {5}};
-  manifest.target = {DataType::kI32, {}};
-  manifest.class_count = 3;
-  manifest.normalization = {{0}, {1}};
-  SplitInfo train;
-  train.count = 24;
-  train.class_counts = {8, 8, 8};
-  train.chunks = {{sha256(std::string_view("chunk")), 24 * manifest.sample_bytes(), 24}};
-  manifest.splits.emplace("train", train);
-  return manifest;
-}
 
 constexpr std::string_view kJob = R"(
 name: small
@@ -45,7 +31,7 @@ optimizer: {kind: sgd, learning_rate: 0.1, momentum: 0.9}
 class JobAggregationTest : public testing::Test {
  protected:
   JobAggregationTest() : blobs(BlobStore::open(folder.path()).value()) {
-    manifest = blobs.put(to_json(small_manifest())).value();
+    manifest = blobs.put(to_json(small_manifest({8, 8, 8}))).value();
     const auto parsed = scheduler::parse_job(kJob);
     EXPECT_TRUE(parsed.spec.has_value());
     job = blobs.put(scheduler::canonical_job_json(*parsed.spec, manifest)).value();
@@ -277,7 +263,7 @@ TEST_F(RobustAggregationTest, GivesTheBitsOfVectorsThatAreWrittenDown) {
     for (const auto& vector : vectors)
       inputs.push_back({.name = "host", .values = std::as_bytes(std::span(vector))});
     model::Recipe recipe = model->spec.aggregation.recipe;
-    recipe.bucket_seed = scheduler::bucket_key(model->spec.seed, 0);
+    recipe.bucket_seed = model::bucket_key(model->spec.seed, 0);
     std::vector<float> mean(values.size());
     ASSERT_TRUE(robust::aggregate(recipe, inputs, {}, mean, {}).has_value());
     EXPECT_EQ(output->parameters_digest, step_with(mean)) << rule;

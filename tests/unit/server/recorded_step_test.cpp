@@ -5,9 +5,9 @@
 
 #include <algorithm>
 
-#include "proto/base/dataset_manifest.h"
 #include "proto/base/random.h"
 #include "server/job_aggregation.h"
+#include "tests/unit/server/small_manifest.h"
 #include "tests/unit/server/temporary_folder.h"
 #include "trainer/update/step_replay.h"
 
@@ -31,20 +31,6 @@ clip_norm: 1
 const std::vector<std::string> kHosts = {"c0", "05", "c0", "aa", "11", "05", "7f", "c0"};
 const std::vector<std::uint32_t> kGroups = {0, 1, 0, 2, 3, 1, 4, 0};
 
-DatasetManifest small_manifest() {
-  DatasetManifest manifest;
-  manifest.input = {DataType::kF32, {5}};
-  manifest.target = {DataType::kI32, {}};
-  manifest.class_count = 3;
-  manifest.normalization = {{0}, {1}};
-  SplitInfo train;
-  train.count = 64;
-  train.class_counts = {32, 16, 16};
-  train.chunks = {{sha256(std::string_view("chunk")), 64 * manifest.sample_bytes(), 64}};
-  manifest.splits.emplace("train", train);
-  return manifest;
-}
-
 class RecordedStepTest : public testing::Test {
  protected:
   RecordedStepTest() : blobs(BlobStore::open(folder.path()).value()) {}
@@ -53,7 +39,7 @@ class RecordedStepTest : public testing::Test {
     const auto parsed =
         scheduler::parse_job(std::string(kJob) + "aggregation: " + aggregation + "\n");
     ASSERT_TRUE(parsed.spec.has_value()) << scheduler::problem_text(parsed.problems.at(0));
-    manifest = blobs.put(to_json(small_manifest())).value();
+    manifest = blobs.put(to_json(small_manifest({32, 16, 16}))).value();
     const std::string json = scheduler::canonical_job_json(*parsed.spec, manifest);
     job = blobs.put(json).value();
     layout = load_job_model(blobs, job, manifest).value()->plan();
