@@ -9,11 +9,11 @@
 #include <bit>
 #include <cerrno>
 #include <cmath>
-#include <cstdlib>
 
 #include "client/cli/table.h"
 #include "proto/base/bytes.h"
 #include "proto/base/file.h"
+#include "proto/base/find_trainer.h"
 #include "trainer/update/tensor_pack.h"
 
 extern char** environ;
@@ -22,20 +22,6 @@ namespace mh::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-// As the client's daemon finds it.
-Result<fs::path> find_trainer(const std::string& flag) {
-  std::error_code error;
-  fs::path path = flag;
-  const char* environment = std::getenv("MANYHANDS_TRAINER");
-  if (path.empty() && environment != nullptr) path = environment;
-  if (path.empty())
-    path = fs::read_symlink("/proc/self/exe", error).parent_path() / "manyhands-trainer";
-  if (fs::is_regular_file(path, error) && ::access(path.c_str(), X_OK) == 0) return path;
-  return fail(Errc::kInvalidArgument,
-              "no trainer program at " + path.string() +
-                  ": install manyhands-trainer beside this program, or give --trainer PATH");
-}
 
 // Runs a program with its output thrown away; its errors go where ours go.
 Status run_program(std::vector<std::string> words) {

@@ -1,12 +1,11 @@
 // See verify_report.h.
 #include "client/cli/verify_report.h"
 
-#include <array>
-#include <charconv>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "client/cli/table.h"
+#include "trainer/model/words.h"
 
 namespace mh::cli {
 namespace {
@@ -18,11 +17,6 @@ Json to_json(const AuditFinding& found) {
   if (found.step) json["step"] = *found.step;
   if (found.shard) json["shard"] = *found.shard;
   return json;
-}
-
-std::string tolerance_text(double value) {
-  std::array<char, 32> text{};
-  return {text.data(), std::to_chars(text.data(), text.data() + text.size(), value).ptr};
 }
 
 }  // namespace
@@ -71,8 +65,8 @@ std::string report_text(const VerifyReport& report) {
     out << "  gradients  " << with_commas(report.gradients.computed) << " computed again (--seed "
         << report.seed << "): " << with_commas(report.gradients.equal) << " equal in every bit, "
         << with_commas(report.gradients.within) << " within the relative distance "
-        << tolerance_text(report.tolerance) << " (at most "
-        << tolerance_text(report.gradients.distance_max) << ")\n";
+        << model::number_text(report.tolerance) << " (at most "
+        << model::number_text(report.gradients.distance_max) << ")\n";
   for (const AuditFinding& found : report.findings)
     out << "WRONG: " << printable(found.text()) << "\n";
   if (report.findings.empty()) out << "Everything that could be checked is right.\n";

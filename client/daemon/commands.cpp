@@ -15,6 +15,7 @@
 #include "client/daemon/daemon.h"
 #include "client/daemon/status_text.h"
 #include "proto/base/build_info.h"
+#include "proto/base/find_trainer.h"
 #include "proto/base/log.h"
 #include "proto/base/options.h"
 

@@ -38,8 +38,4 @@ struct DaemonOptions {
 /// lock is held. Errors: kInternal and others that keep it from starting.
 Status run_daemon(const DaemonOptions& options, const ClientState& state);
 
-/// The trainer: `flag` if not empty, else MANYHANDS_TRAINER, else manyhands-trainer beside this
-/// program. Errors: kInvalidArgument (not an executable file; says what to do).
-Result<std::filesystem::path> find_trainer(const std::string& flag);
-
 }  // namespace mh::client
