@@ -148,7 +148,7 @@ class Filler {
   void add_hosts() {
     for (std::uint64_t i = 1; i <= options_.hosts; ++i) {
       scheduler::HostDescription description{
-          "fill-" + std::to_string(i), "linux", "0.1.0", "cpu", "made", 4};
+          "fill-" + std::to_string(i), "linux", "0.1.0", "cpu", "made", 4, ""};
       const auto id = take(coordinator_.attach({}, description, {}, now_));
       pending_.host_secrets.push_back({id->value(), account_, secret_hash(host_secret(i)), false});
       hosts_.push_back(*id);
@@ -170,7 +170,7 @@ class Filler {
     const std::string yaml =
         "name: " + name + "\ndataset: fill\nmodel: {layers: [linear]}\nloss: cross_entropy\n" +
         "training: {steps: " + std::to_string(steps) + ", batch: " + std::to_string(batch) +
-        ", shard: 1}\noptimizer: {kind: sgd, learning_rate: 0.1}\n";
+        ", shard: 1}\noptimizer: {kind: sgd, learning_rate: 0.1}\nvalidation: {mode: none}\n";
     const scheduler::ParsedJob parsed = scheduler::parse_job(yaml);
     if (!parsed.spec) return fail(Errc::kInternal, scheduler::problem_text(parsed.problems.at(0)));
     scheduler::CheckedJob checked =

@@ -46,6 +46,7 @@ model: {layers: [{linear: {out: 2}}]}
 loss: cross_entropy
 training: {steps: 1000, batch: 1, shard: 1}
 optimizer: {kind: sgd, learning_rate: 0.01}
+validation: {mode: none}
 evaluation: {split: test, every_steps: 1, shard: 1}
 """
 GRADIENT_JOB = """
