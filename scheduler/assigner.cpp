@@ -80,10 +80,9 @@ class Assigner {
   bool is_work_waiting() const {
     return std::any_of(state_.live_jobs.begin(), state_.live_jobs.end(), [&](JobId id) {
       const JobEntry& job = state_.jobs.at(id);
-      return job.row.state == JobState::kRunning &&
-             (!job.waiting_gradients.empty() || !job.waiting_checks.empty() ||
-              (!job.overdue.empty() && may_waste(job, job.gflop_per_shard())) ||
-              (!job.waiting_evaluations.empty() && !state_.trusted.empty()));
+      return job.gives_work() && (!job.waiting_gradients.empty() || !job.waiting_checks.empty() ||
+                                  (!job.overdue.empty() && may_waste(job, job.gflop_per_shard())) ||
+                                  (!job.waiting_evaluations.empty() && !state_.trusted.empty()));
     });
   }
 
@@ -117,7 +116,7 @@ class Assigner {
     std::vector<std::pair<double, JobEntry*>> keyed;
     for (const JobId id : state_.live_jobs) {
       JobEntry& job = state_.job(id);
-      if (job.row.state != JobState::kRunning || !job.fits(host_.row)) continue;
+      if (!job.gives_work() || !job.fits(host_.row)) continue;
       double key = job.pass;
       if (!host_.holdings.contains(job.row.manifest_digest)) {
         key += state_.options.holding_penalty *

@@ -13,6 +13,7 @@
 #include "scheduler/coordinator_impl.h"
 #include "scheduler/job_steps.h"
 #include "scheduler/restore.h"
+#include "scheduler/rewind.h"
 #include "scheduler/standing.h"
 #include "scheduler/step_records.h"
 #include "scheduler/validator.h"
@@ -30,16 +31,6 @@ Error no_such_host(HostId id) { return fail(Errc::kNotFound, "there is no host "
 template <class Reply>
 Decision<Reply> decide(State& state, Reply reply) {
   return {std::move(reply), state.take_changes(), state.take_effects(), state.wake_at()};
-}
-
-void set_trusted(State& state, HostEntry& host) {
-  if (host.row.is_trusted && !host.row.is_detached) {
-    state.trusted.insert(host.row.id);
-    state.effects().is_work_available = true;
-  } else {
-    state.trusted.erase(host.row.id);
-  }
-  follow_reliable(state, host);
 }
 
 void describe(State& state, HostEntry& host, const HostDescription& description) {
@@ -137,7 +128,7 @@ Decision<Result<void>> Coordinator::detach(HostId host_id, TimePoint now) {
   host.last_seen = now;
   host.row.is_detached = true;
   state.changed(host);
-  set_trusted(state, host);
+  follow_trust(state, host);
   state.asking.erase(host_id);
   return_leases(state, host, "the host was detached", now);
   return decide<Result<void>>(state, Result<void>{});
@@ -173,13 +164,11 @@ Decision<Result<void>> Coordinator::set_trust(HostId host_id, bool is_trusted, T
   if (found == state.hosts.end()) return decide<Result<void>>(state, no_such_host(host_id));
   HostEntry& host = found->second;
   if (host.row.is_trusted != is_trusted) {
-    host.row.is_trusted = is_trusted;
-    state.changed(host);
+    scheduler::set_trust(state, host, is_trusted);
     // Whom an admin vouches for begins anew.
     if (is_trusted && host.row.standing >= Standing::kLimited) {
       scheduler::forgive(state, host, now);
     }
-    set_trusted(state, host);
     if (is_trusted && !host.row.is_detached) take_word(state, host, now);
   }
   return decide<Result<void>>(state, Result<void>{});
@@ -295,6 +284,42 @@ Decision<Nothing> Coordinator::step_completed(JobId job_id, std::uint64_t step,
     end_job(state, job, JobState::kFailed, "step " + std::to_string(step) + ": " + failure, now);
   }
   return decide(state, Nothing{});
+}
+
+Decision<Nothing> Coordinator::hold(JobId job_id, bool is_held) {
+  State& state = impl_->state;
+  if (const auto found = state.jobs.find(job_id); found != state.jobs.end()) {
+    JobEntry& job = found->second;
+    job.is_held = is_held;
+    if (job.gives_work()) state.effects().is_work_available = true;
+  }
+  return decide(state, Nothing{});
+}
+
+Result<RewindPlan> Coordinator::plan_rewind(const RewindOrder& order,
+                                            const RewindPast& past) const {
+  return scheduler::plan_rewind(impl_->state, order, past);
+}
+
+Decision<Result<Rewound>> Coordinator::rewind(const RewindOrder& order, const RewindPast& past,
+                                              const RewindPlan& plan,
+                                              const std::vector<StepOutput>& outputs,
+                                              TimePoint now) {
+  State& state = impl_->state;
+  const auto again = scheduler::plan_rewind(state, order, past);
+  if (!again) return decide<Result<Rewound>>(state, again.error());
+  if (again->record_count != plan.record_count || again->steps.size() != outputs.size()) {
+    MH_PROBE("a job has moved on while its rewind was computed");
+    return decide<Result<Rewound>>(
+        state, fail(Errc::kAborted, "job " + to_string(order.job) +
+                                        " has moved on while its rewind was computed; try again"));
+  }
+  if (again->is_done_already) {
+    Rewound rewound;
+    rewound.step = state.job(order.job).row.step;
+    return decide<Result<Rewound>>(state, rewound);
+  }
+  return decide<Result<Rewound>>(state, scheduler::rewind(state, order, past, outputs, now));
 }
 
 Decision<Nothing> Coordinator::prune_checkpoints() {

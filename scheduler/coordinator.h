@@ -125,8 +125,10 @@
 //     Rationale: one bad bit is an accident and costs a record, not a host.
 // 24. Credit of a result that was checked is granted, for each that agreed; of one that was not it
 //     is held back until the next check that the host passes, in whatever job, and lost if that
-//     check fails. A ledger has what was granted, once a step.
-//     Rationale: who cheats now and then loses more than the cheating earned.
+//     check fails. Where hosts that an admin trusts compute for the job, only a check with one of
+//     them counts for that. A ledger has what was granted, once a step.
+//     Rationale: who cheats now and then loses more than the cheating earned, and accomplices
+//     cannot grant each other anything.
 // 25. One account gets at most account_share_max of a step's workunits, unless nobody else took
 //     what waits for account_wait; accounts that strangers share, and trusted hosts, are exempt.
 // 26. Each step leaves a record (step_records.h) in the transaction of its row. Updates, parameters
@@ -139,6 +141,13 @@
 //     whoever of the holders is first: the rest is kept for others (spread.h).
 //     Rationale: a robust rule is not defined for too few voices; a step that is complete and
 //     cannot be aggregated would fail its job.
+// 28. Rewind: a step whose updates are kept is taken again without those of some hosts. Later steps
+//     are computed anew, or, if an admin wants so, taken again from the updates that they had,
+//     again without those hosts'. What is taken out is rejected, its credit is taken back, and its
+//     hosts are banned; others keep the credit of what is thrown away. A job that has finished or
+//     failed runs again. The record of the step says that it was done, and why.
+//     Rationale: a bad update may be found later; the model must not keep it, nor its host the
+//     credit, and nobody else shall pay for it.
 #pragma once
 
 #include <memory>
@@ -284,6 +293,19 @@ class Coordinator {
   // The aggregation of a step is done (or failed), its blobs are stored. A step that is not the
   // job's present one, or a job that has ended, is ignored and the blobs are unreferenced.
   Decision<Nothing> step_completed(JobId job, std::uint64_t step, const StepOutput& output,
+                                   TimePoint now);
+
+  // Rule 28 in three parts. While a job is held it gives out no work, so that its steps come to
+  // rest; not kept over a restart.
+  Decision<Nothing> hold(JobId job, bool is_held);
+  // What the shell has to compute, its blobs included. Errors: kNotFound (job, host),
+  // kInvalidArgument (no such step yet, no hosts), kFailedPrecondition (cancelled; a step is not
+  // kept any more, would have too few updates, or has none of these hosts).
+  Result<RewindPlan> plan_rewind(const RewindOrder& order, const RewindPast& past) const;
+  // `outputs`: of the plan's steps, stored. Errors: those of plan_rewind(), kAborted (the job has
+  // moved on since the plan was made).
+  Decision<Result<Rewound>> rewind(const RewindOrder& order, const RewindPast& past,
+                                   const RewindPlan& plan, const std::vector<StepOutput>& outputs,
                                    TimePoint now);
 
   // Lets go of checkpoints that the options do not keep, of ended jobs too (rule 16 alone does so

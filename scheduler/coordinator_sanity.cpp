@@ -118,17 +118,19 @@ void check_contributions(const JobEntry& job) {
     const double evaluations_max = static_cast<double>(entry.row.evaluation_count) *
                                    static_cast<double>(job.row.evaluation_shard) *
                                    job.row.evaluation_flops;
+    const std::uint64_t counted_nowhere = entry.row.agreed_count + entry.row.undone_count;
     const double agreed =
-        static_cast<double>(entry.row.agreed_count * job.row.shard) * job.row.training_flops;
+        static_cast<double>(counted_nowhere * job.row.shard) * job.row.training_flops;
     const double earned = entry.row.credit + entry.row.credit_held + entry.row.credit_forfeited;
     MH_CHECK(earned <= (gradients + agreed + evaluations_max) / 1e9 * (1 + 1e-9) + 1e-12);
     MH_CHECK(earned >= (gradients + agreed) / 1e9 * (1 - 1e-9) - 1e-12);
-    MH_CHECK((entry.row.evaluation_count + entry.row.agreed_count) * job.row.shard +
+    MH_CHECK((entry.row.evaluation_count + counted_nowhere) * job.row.shard +
                  entry.row.sample_count ==
              entry.row.valid_count * job.row.shard);
     MH_CHECK(job.unbooked.contains(host) || entry.row.credit == entry.row.credit_booked);
   }
-  const std::uint64_t counted = job.row.step * job.row.batch + job.done_count * job.row.shard;
+  const std::uint64_t counted =
+      job.row.step * job.row.batch + job.done_count * job.row.shard - job.row.removed_sample_count;
   if (job.has_ended() && job.row.state != JobState::kFinished) {
     // The step that was given up is in it too.
     MH_CHECK(samples >= counted && samples <= counted + job.row.batch);

@@ -13,7 +13,8 @@ EvaluationView to_view(const EvaluationRow& row) {
 }
 
 std::uint64_t samples_counted(const JobEntry& job) {
-  return (job.row.step * job.row.batch) + (job.done_count * job.row.shard);
+  return (job.row.step * job.row.batch) + (job.done_count * job.row.shard) -
+         job.row.removed_sample_count;
 }
 
 // Counts hosts that the predicate accepts and that called lately.
@@ -41,6 +42,7 @@ HostView to_view(const HostEntry& host) {
 std::string Coordinator::Impl::waiting_reason(const JobEntry& job, TimePoint now) const {
   if (job.row.state == JobState::kPaused) return "the job is paused";
   if (job.row.state != JobState::kRunning) return {};
+  if (job.is_held) return "the job is being rewound";
   if (!is_any_active(state, now, [](const HostEntry&) { return true; })) {
     return "no volunteer is connected";
   }

@@ -1,6 +1,8 @@
 // See credit.h.
 #include "scheduler/credit.h"
 
+#include <algorithm>
+
 #include "proto/base/probe.h"
 
 namespace mh::scheduler {
@@ -88,6 +90,33 @@ void forfeit_held(State& state, HostEntry& host, const std::string& reason, Time
     state.store(std::move(row));
   }
   forget_held(state, host);
+}
+
+void withdraw(State& state, JobEntry& job, HostEntry& host, double gflop, const std::string& reason,
+              TimePoint now) {
+  ContributionEntry& entry = state.contribution(job, host.row.id);
+  book(state, entry, reason, now);
+  job.unbooked.erase(host.row.id);
+  const double held = std::min(entry.row.credit_held, gflop);
+  entry.row.credit_held -= held;
+  host.row.credit_held -= held;
+  if (entry.row.credit_held == 0) host.jobs_with_held_credit.erase(job.row.id);
+  if (host.jobs_with_held_credit.empty()) host.row.credit_held = 0;
+  const double granted = std::min(entry.row.credit, gflop - held);
+  if (granted > 0) {
+    entry.row.credit -= granted;
+    host.row.credit -= granted;
+    entry.row.credit_booked = entry.row.credit;
+    CreditRow row = ledger_row(state, entry, CreditKind::kWithdrawn, now);
+    row.gflop = granted;
+    row.reason = reason;
+    state.store(std::move(row));
+  }
+  // The rest was lost already.
+  const double lost = gflop - held - granted;
+  entry.row.credit_forfeited = std::max(0.0, entry.row.credit_forfeited - lost);
+  state.changed(entry);
+  state.changed(host);
 }
 
 void book(State& state, JobEntry& job, const std::string& reason, TimePoint now) {

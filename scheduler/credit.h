@@ -16,6 +16,10 @@ void hold_back(State& state, JobEntry& job, HostEntry& host, double gflop);
 void grant_held(State& state, HostEntry& host, TimePoint now);
 // One failed: what was held back is lost.
 void forfeit_held(State& state, HostEntry& host, const std::string& reason, TimePoint now);
+// Work of the host for the job does not count any more: takes back what it earned, of what is held
+// first, then of what was granted.
+void withdraw(State& state, JobEntry& job, HostEntry& host, double gflop, const std::string& reason,
+              TimePoint now);
 // Writes what hosts were granted since the last time into the ledger.
 void book(State& state, JobEntry& job, const std::string& reason, TimePoint now);
 

@@ -7,7 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "scheduler/rows.h"
+#include "proto/base/step_record.h"
+#include "scheduler/changes.h"
 
 namespace mh::scheduler {
 
@@ -235,6 +236,8 @@ struct Effects {
   std::vector<JobId> jobs_changed;
   // Jobs that ended (finished, cancelled, failed): forget their aggregation.
   std::vector<JobId> jobs_ended;
+  // Jobs that were rewound: what their aggregation has in hand is of the past; begin it anew.
+  std::vector<JobId> jobs_rewound;
   // Work may be there for calls that are held: ask exchange() again for each, oldest first, until
   // one answers is_drained.
   bool is_work_available = false;
@@ -255,6 +258,43 @@ struct Decision {
 };
 
 struct Nothing {};
+
+// ---- Rewind (rule 28) ----
+
+struct RewindOrder {
+  JobId job;
+  // The step that is taken again; from 0.
+  std::uint64_t to = 0;
+  // Whose updates are taken out, of this step and of all later ones.
+  std::vector<HostId> hosts;
+  // Later steps are taken again from the updates that they had; else they are computed anew.
+  bool reapplies = false;
+  // Published with the step's record; see check_reason().
+  std::string reason;
+};
+
+// Steps to take again, in order; each starts from what the one before made.
+struct RewindPlan {
+  // The digests of parameters and optimizer state are those of the first step, zero in later ones.
+  std::vector<StepReady> steps;
+  // Step records of the job when the plan was made.
+  std::uint64_t record_count = 0;
+  // None of the hosts has an update in these steps, because they were taken again without them.
+  bool is_done_already = false;
+};
+
+struct Rewound {
+  // Steps that are done now.
+  std::uint64_t step = 0;
+  // False: it had been done already, nothing was changed.
+  bool is_new = false;
+  std::uint64_t reapplied_step_count = 0;
+  std::uint64_t undone_step_count = 0;
+  // What was taken out, and what it had earned.
+  std::uint64_t removed_update_count = 0;
+  std::uint64_t removed_sample_count = 0;
+  double withdrawn_gflop = 0;
+};
 
 // ---- Views: copies for replies to people ----
 
@@ -337,6 +377,10 @@ struct ModelView {
 struct RetainedStep {
   std::uint64_t sequence = 0;
   std::uint64_t step = 0;
+  RecordKind kind = RecordKind::kStep;
+  // What the step starts from.
+  Digest parameters_before;
+  Digest optimizer_before;
   TimePoint finished{};
   std::uint64_t blob_bytes = 0;
   // Updates in the order of the record, then parameters and optimizer state before and after.

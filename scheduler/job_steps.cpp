@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 
 #include "proto/base/check.h"
 #include "proto/base/probe.h"
 #include "scheduler/checkpoints.h"
 #include "scheduler/checks.h"
+#include "scheduler/counted_shards.h"
 #include "scheduler/credit.h"
 #include "scheduler/planner.h"
 #include "scheduler/step_records.h"
@@ -37,22 +37,6 @@ void make_step_workunits(State& state, JobEntry& job) {
   }
 }
 
-void drop_workunits(State& state, const std::vector<WorkunitId>& ids, TimePoint now) {
-  for (const WorkunitId id : ids) {
-    WorkunitEntry& workunit = state.workunit(id);
-    if (workunit.row.state != WorkunitState::kDone) {
-      drop_reported(state, workunit, now);
-      state.set_state(workunit, WorkunitState::kDropped, now);
-      const std::vector<ResultId> leases = workunit.leases;
-      if (!leases.empty()) MH_PROBE("a job or evaluation ends with leases out");
-      for (const ResultId lease : leases) {
-        state.set_state(state.result(lease), ResultState::kObsolete, now);
-      }
-    }
-    state.forget(id);
-  }
-}
-
 void release_updates(State& state, const JobEntry& job) {
   for (const WorkunitId id : job.workunits) {
     const WorkunitEntry& workunit = state.workunit(id);
@@ -60,15 +44,6 @@ void release_updates(State& state, const JobEntry& job) {
       state.release(state.result(workunit.row.canonical).row.update_digest);
     }
   }
-}
-
-void skip_evaluation(State& state, JobEntry& job, std::uint64_t step, TimePoint now) {
-  EvaluationEntry& evaluation = job.evaluations.at(step);
-  drop_workunits(state, evaluation.workunits, now);
-  evaluation.row.state = EvaluationState::kSkipped;
-  evaluation.row.finished = now;
-  state.store(evaluation.row);
-  job.evaluations.erase(step);
 }
 
 // Rule 15: the oldest that no host has begun makes room, else the oldest.
@@ -109,30 +84,6 @@ void begin_evaluation(State& state, JobEntry& job, TimePoint now) {
   }
 }
 
-struct Sums {
-  double loss = 0;
-  double correct = 0;
-  double samples = 0;
-
-  double mean_loss() const { return loss / samples; }
-  double accuracy(const JobEntry& job) const {
-    return job.row.has_classes ? correct / samples : -1;
-  }
-};
-
-// In the order of shards, so that the sum does not depend on arrival.
-Sums sum_results(State& state, const std::vector<WorkunitId>& ids) {
-  Sums sums;
-  for (const WorkunitId id : ids) {
-    const WorkunitEntry& workunit = state.workunit(id);
-    const ResultRow& result = state.result(workunit.row.canonical).row;
-    sums.loss += result.loss_sum;
-    sums.correct += static_cast<double>(result.correct_count);
-    sums.samples += static_cast<double>(workunit.sample_count());
-  }
-  return sums;
-}
-
 bool is_evaluation_due(const JobEntry& job) {
   if (!job.row.has_evaluation) return false;
   if (job.row.step == job.row.step_count) return true;
@@ -145,7 +96,7 @@ void finish_if_done(State& state, JobEntry& job, TimePoint now) {
 }
 
 void evaluation_done(State& state, JobEntry& job, EvaluationEntry& evaluation, TimePoint now) {
-  const Sums sums = sum_results(state, evaluation.workunits);
+  const Sums sums = sum_of(counted_shards(state, evaluation.workunits));
   EvaluationRow row = evaluation.row;
   row.state = EvaluationState::kDone;
   row.loss = sums.mean_loss();
@@ -163,24 +114,34 @@ void evaluation_done(State& state, JobEntry& job, EvaluationEntry& evaluation, T
   finish_if_done(state, job, now);
 }
 
-StepRow make_step_row(State& state, JobEntry& job, const StepOutput& output, TimePoint now) {
-  const Sums sums = sum_results(state, job.workunits);
-  StepRow row;
-  row.job = job.row.id;
-  row.step = job.row.step;
-  row.loss = sums.mean_loss();
-  row.accuracy = sums.accuracy(job);
-  row.sample_count = job.row.batch;
-  row.gradient_norm = output.gradient_norm;
-  row.learning_rate = output.learning_rate;
-  row.finished = now;
-  row.parameters_digest = output.parameters_digest;
-  job.row.training_loss = row.loss;
-  job.row.training_accuracy = row.accuracy;
-  return row;
+}  // namespace
+
+void drop_workunits(State& state, const std::vector<WorkunitId>& ids, TimePoint now) {
+  for (const WorkunitId id : ids) {
+    WorkunitEntry& workunit = state.workunit(id);
+    const bool is_over =
+        workunit.row.state == WorkunitState::kDone || workunit.row.state == WorkunitState::kDropped;
+    if (!is_over) {
+      drop_reported(state, workunit, now);
+      state.set_state(workunit, WorkunitState::kDropped, now);
+      const std::vector<ResultId> leases = workunit.leases;
+      if (!leases.empty()) MH_PROBE("a job or evaluation ends with leases out");
+      for (const ResultId lease : leases) {
+        state.set_state(state.result(lease), ResultState::kObsolete, now);
+      }
+    }
+    state.forget(id);
+  }
 }
 
-}  // namespace
+void skip_evaluation(State& state, JobEntry& job, std::uint64_t step, TimePoint now) {
+  EvaluationEntry& evaluation = job.evaluations.at(step);
+  drop_workunits(state, evaluation.workunits, now);
+  evaluation.row.state = EvaluationState::kSkipped;
+  evaluation.row.finished = now;
+  state.store(evaluation.row);
+  job.evaluations.erase(step);
+}
 
 bool is_better(const EvaluationRow& candidate, const EvaluationRow& best, bool has_classes) {
   if (has_classes && candidate.accuracy != best.accuracy) return candidate.accuracy > best.accuracy;
@@ -285,30 +246,27 @@ void workunit_done(State& state, JobEntry& job, const WorkunitEntry& workunit,
 
 StepReady step_ready(State& state, JobEntry& job) {
   MH_CHECK(job.is_step_complete());
-  StepReady ready;
-  ready.job = job.row.id;
-  ready.step = job.row.step;
+  StepReady ready = ready_step(job.row.id, job.row.step, counted_shards(state, job.workunits));
   ready.parameters_digest = job.row.parameters_digest;
   ready.optimizer_digest = job.row.optimizer_digest;
-  ready.sample_count = job.row.batch;
-  for (const WorkunitId id : job.workunits) {
-    ready.update_digests.push_back(
-        state.result(state.workunit(id).row.canonical).row.update_digest);
-  }
-  std::map<HostId, std::uint32_t> groups;
-  for (const WorkunitId id : job.workunits) {
-    const HostId host = state.result(state.workunit(id).row.canonical).row.host;
-    const auto next = static_cast<std::uint32_t>(groups.size());
-    ready.host_groups.push_back(groups.try_emplace(host, next).first->second);
-  }
   return ready;
 }
 
 void complete_step(State& state, JobEntry& job, const StepOutput& output, TimePoint now) {
   MH_CHECK(job.is_step_complete());
-  StepRow row = make_step_row(state, job, output, now);
-  record_step(state, job, row, output);
-  state.store(std::move(row));
+  {
+    const CountedShards shards = counted_shards(state, job.workunits);
+    StepRow row = step_row(job, job.row.step, shards, output, now);
+    record_step(state, job,
+                {.row = row,
+                 .shards = shards,
+                 .output = output,
+                 .parameters_before = job.row.parameters_digest,
+                 .optimizer_before = job.row.optimizer_digest});
+    job.row.training_loss = row.loss;
+    job.row.training_accuracy = row.accuracy;
+    state.store(std::move(row));
+  }
   release_updates(state, job);
   for (const WorkunitId id : job.workunits) state.forget(id);
   job.workunits.clear();
@@ -323,6 +281,10 @@ void complete_step(State& state, JobEntry& job, const StepOutput& output, TimePo
   job.row.optimizer_digest = output.optimizer_digest;
   keep_checkpoint(state, job);
   limit_retained(state, job);
+  go_on(state, job, now);
+}
+
+void go_on(State& state, JobEntry& job, TimePoint now) {
   if (is_evaluation_due(job)) begin_evaluation(state, job, now);
   prune_checkpoints(state, job);
   state.touch(job);

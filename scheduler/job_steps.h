@@ -25,6 +25,15 @@ StepReady step_ready(State& state, JobEntry& job);
 // Requires: the job is live, `step` is its present step and complete.
 void complete_step(State& state, JobEntry& job, const StepOutput& output, TimePoint now);
 
+// What follows when the job stands at another step: its evaluation, its workunits, or its end.
+void go_on(State& state, JobEntry& job, TimePoint now);
+
+// Takes workunits out of memory; those that are not done are dropped.
+void drop_workunits(State& state, const std::vector<WorkunitId>& ids, TimePoint now);
+
+// Gives up a pending evaluation.
+void skip_evaluation(State& state, JobEntry& job, std::uint64_t step, TimePoint now);
+
 // Ends the job: drops its workunits, skips its evaluations, releases what only it needed.
 void end_job(State& state, JobEntry& job, JobState to, std::string reason, TimePoint now);
 

@@ -33,7 +33,7 @@ void explain_jobs(const State& state, const HostEntry& host, ExchangeReply& repl
   std::string spread_reason;
   for (const JobId id : state.live_jobs) {
     const JobEntry& job = state.jobs.at(id);
-    if (job.row.state != JobState::kRunning) continue;
+    if (!job.gives_work()) continue;
     is_running = true;
     fits_any = fits_any || job.fits(host.row);
     if (too_large == nullptr && !job.fits(host.row)) too_large = &job;

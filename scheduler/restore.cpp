@@ -107,7 +107,7 @@ class Restorer {
 
   // The list that the workunit stands in; null: it is of the past.
   std::vector<WorkunitId>* list_of(JobEntry& job, const WorkunitRow& row) {
-    if (job.has_ended()) return nullptr;
+    if (job.has_ended() || row.state == WorkunitState::kDropped) return nullptr;
     if (row.kind == WorkKind::kGradient) return row.step == job.row.step ? &job.workunits : nullptr;
     const auto evaluation = job.evaluations.find(row.step);
     return evaluation == job.evaluations.end() ? nullptr : &evaluation->second.workunits;
@@ -180,6 +180,7 @@ class Restorer {
       case ResultState::kExpired:
       case ResultState::kObsolete:
       case ResultState::kAgreed:
+      case ResultState::kUndone:
         MH_PROBE("a restart finds an expired or returned result of the present step");
         break;
     }

@@ -1,5 +1,6 @@
 // What the coordinator remembers, as plain rows: the store keeps them, a restart gives them back.
-// Flow: Coordinator -> Changes -> store (one transaction) -> Snapshot -> Coordinator. No threads.
+// Flow: Coordinator -> Changes -> store (one transaction) -> Snapshot -> Coordinator (changes.h).
+// No threads.
 //
 // A row in Changes replaces the row with the same key (first fields, up to the blank line).
 // Enumerators are persistent numbers: never change or reuse them.
@@ -59,6 +60,9 @@ enum class ResultState : std::uint8_t {
   kReported = 8,
   // Reported, agrees with the canonical result of its workunit: credit, but it counts in no step.
   kAgreed = 9,
+  // Was valid; its step, or the parameters that it evaluated, were taken back (rule 28). It keeps
+  // its credit.
+  kUndone = 10,
 };
 
 // What a host's results have earned it (rule 21). "By record" is the opposite of a claim: the
@@ -81,6 +85,8 @@ enum class CreditKind : std::uint8_t {
   kGranted = 1,
   // Was held back and is lost: a check failed before it was granted. Adds nothing to the balance.
   kForfeited = 2,
+  // Was granted and is taken back: an admin took the work out (rule 28). Lowers the balance.
+  kWithdrawn = 3,
 };
 
 // Times are TimePoint{} (1970) when they have not happened; digests are zero when there is none.
@@ -154,6 +160,8 @@ struct JobRow {
   std::uint64_t record_count = 0;
   Digest record_digest;
   std::uint64_t retained_from = 0;
+  // Samples that the steps that are done lack, because results were taken out of them (rule 28).
+  std::uint64_t removed_sample_count = 0;
 
   friend bool operator==(const JobRow&, const JobRow&) = default;
 };
@@ -270,7 +278,9 @@ struct ResultRow {
   friend bool operator==(const ResultRow&, const ResultRow&) = default;
 };
 
-// One finished step; written once, kept for ever.
+// One finished step. Written once, kept for ever, unless a rewind takes the step back (rule 28):
+// the row of the step that takes its place replaces it, and those from JobRow::step on are of the
+// past.
 struct StepRow {
   JobId job;
   std::uint64_t step = 0;
@@ -354,6 +364,8 @@ struct ContributionRow {
   std::uint64_t agreed_count = 0;
   // Results that differed from the canonical one; they are among the rejected.
   std::uint64_t differed_count = 0;
+  // Valid gradients of steps that were taken back.
+  std::uint64_t undone_count = 0;
   // GFLOP granted; held back until a check passes; lost because one failed; of `credit`, what the
   // ledger has.
   double credit = 0;
@@ -429,56 +441,6 @@ struct AgreementRow {
   double one_minus_cosine_most = 0;
 
   friend bool operator==(const AgreementRow&, const AgreementRow&) = default;
-};
-
-// Rows to insert or replace, all in one transaction. A row appears at most once. Referenced rows
-// come first when written in the order of the fields.
-struct Changes {
-  std::vector<JobRow> jobs;
-  std::vector<HostRow> hosts;
-  std::vector<WorkunitRow> workunits;
-  std::vector<ResultRow> results;
-  std::vector<StepRow> steps;
-  std::vector<StepRecordRow> records;
-  std::vector<EvaluationRow> evaluations;
-  std::vector<CheckpointRow> checkpoints;
-  std::vector<ContributionRow> contributions;
-  std::vector<JobLogRow> log;
-  std::vector<HostLogRow> host_log;
-  std::vector<CreditRow> credit;
-  std::vector<AgreementRow> agreements;
-
-  bool is_empty() const {
-    return jobs.empty() && hosts.empty() && workunits.empty() && results.empty() && steps.empty() &&
-           records.empty() && evaluations.empty() && checkpoints.empty() && contributions.empty() &&
-           log.empty() && host_log.empty() && credit.empty() && agreements.empty();
-  }
-};
-
-// What the store gives back at the start.
-struct Snapshot {
-  // All.
-  std::vector<JobRow> jobs;
-  std::vector<HostRow> hosts;
-  std::vector<EvaluationRow> evaluations;
-  std::vector<ContributionRow> contributions;  // Those of ended jobs may be left out.
-  // Of jobs that are running or paused.
-  std::vector<AgreementRow> agreements;
-  // Those with is_kept.
-  std::vector<CheckpointRow> checkpoints;
-  // Of each job those from JobRow::retained_from on, in order.
-  std::vector<StepRecordRow> records;
-  // Of jobs that are running or paused: gradient workunits with step == JobRow::step, and
-  // evaluation workunits of pending evaluations. Others may be there too and are ignored.
-  std::vector<WorkunitRow> workunits;
-  // Every result of those workunits. Beside them, as far as convenient, the newest few thousand
-  // that are not leased: a report that is repeated across a restart is then answered as before.
-  std::vector<ResultRow> results;
-  // Largest id ever used (0: none).
-  WorkunitId last_workunit;
-  ResultId last_result;
-  // Of the ledger (0: empty).
-  std::uint64_t last_credit = 0;
 };
 
 }  // namespace mh::scheduler

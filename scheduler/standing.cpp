@@ -83,6 +83,31 @@ void note_bad(State& state, HostEntry& host, const Evidence& evidence, const std
   return_leases(state, host, "the host is banned", now);
 }
 
+void ban(State& state, HostEntry& host, const Evidence& evidence, const std::string& why,
+         TimePoint now) {
+  set_trust(state, host, false);
+  host.row.valid_in_row = 0;
+  if (host.row.standing != Standing::kBanned)
+    change(state, host, Standing::kBanned, evidence, why, now);
+  return_leases(state, host, "the host is banned", now);
+}
+
+void set_trust(State& state, HostEntry& host, bool is_trusted) {
+  host.row.is_trusted = is_trusted;
+  follow_trust(state, host);
+  state.changed(host);
+}
+
+void follow_trust(State& state, const HostEntry& host) {
+  if (host.row.is_trusted && !host.row.is_detached) {
+    state.trusted.insert(host.row.id);
+    state.effects().is_work_available = true;
+  } else {
+    state.trusted.erase(host.row.id);
+  }
+  follow_reliable(state, host);
+}
+
 void return_leases(State& state, HostEntry& host, const std::string& reason, TimePoint now) {
   const std::set<ResultId> leases = host.leases;
   for (const ResultId id : leases) {

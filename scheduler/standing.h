@@ -25,6 +25,12 @@ void note_bad(State& state, HostEntry& host, const Evidence& evidence, const std
               TimePoint now);
 // Rejected by a screen, and nobody knows yet whether others would be.
 void note_rejected(HostEntry& host);
+// An admin's word: it gets no work until it is forgiven, and is trusted no more.
+void ban(State& state, HostEntry& host, const Evidence& evidence, const std::string& why,
+         TimePoint now);
+// Whether an admin vouches for it; and what follows from that and from being attached.
+void set_trust(State& state, HostEntry& host, bool is_trusted);
+void follow_trust(State& state, const HostEntry& host);
 // What it has goes to others: it is banned or detached.
 void return_leases(State& state, HostEntry& host, const std::string& reason, TimePoint now);
 // Clears what counts against it; it is new again.

@@ -85,7 +85,7 @@ WorkunitEntry& State::add_workunit(JobEntry& owner, WorkunitRow row) {
   added.gflop = static_cast<double>(added.sample_count()) * owner.gflop_per_sample(row.kind);
   if (!owner.has_waiting()) owner.pass = std::max(owner.pass, virtual_time);
   waiting_queue(owner, added).insert(row.id);
-  if (owner.row.state == JobState::kRunning) effects_.is_work_available = true;
+  if (owner.gives_work()) effects_.is_work_available = true;
   changed(added);
   return added;
 }
@@ -107,7 +107,7 @@ void State::set_state(WorkunitEntry& target, WorkunitState to, TimePoint now) {
     if (!owner.has_waiting()) owner.pass = std::max(owner.pass, virtual_time);
     waiting_queue(owner, target).insert(target.row.id);
     target.waiting_since = now;
-    if (owner.row.state == JobState::kRunning) effects_.is_work_available = true;
+    if (owner.gives_work()) effects_.is_work_available = true;
   } else if (to == WorkunitState::kLeased) {
     owner.leased.insert(target.row.id);
   }
@@ -251,7 +251,7 @@ void State::settle_idle(WorkunitEntry& target, TimePoint now) {
     owner.waiting_checks.erase(target.row.id);
     waiting_queue(owner, target).insert(target.row.id);
     target.waiting_since = now;
-    if (owner.row.state == JobState::kRunning) effects_.is_work_available = true;
+    if (owner.gives_work()) effects_.is_work_available = true;
   }
 }
 
@@ -284,6 +284,17 @@ void State::clear_alarm(WorkunitEntry& target, JobEntry& owner) {
   owner.overdue.erase(target.row.id);
 }
 
+void State::undo(WorkunitEntry& target, ResultState to) {
+  MH_CHECK(target.row.state == WorkunitState::kDone);
+  MH_CHECK(to == ResultState::kUndone || to == ResultState::kRejected);
+  ResultEntry& counted = result(target.row.canonical);
+  counted.row.state = to;
+  target.row.state = WorkunitState::kDropped;
+  target.row.canonical = {};
+  changed(counted);
+  changed(target);
+}
+
 void State::forget(WorkunitId id) {
   WorkunitEntry& target = workunit(id);
   MH_CHECK(target.leases.empty());
@@ -312,6 +323,16 @@ void State::set_state(JobEntry& target, JobState to, std::string reason, TimePoi
   touch(target);
 }
 
+void State::revive(JobEntry& target) {
+  MH_CHECK(target.has_ended());
+  target.row.state = JobState::kRunning;
+  target.row.state_reason.clear();
+  target.row.finished = {};
+  live_jobs.insert(target.row.id);
+  target.pass = std::max(target.pass, virtual_time);
+  touch(target);
+}
+
 void expire_leases(State& state, TimePoint now) {
   while (!state.deadlines.empty() && state.deadlines.begin()->first <= now) {
     ResultEntry& result = state.result(state.deadlines.begin()->second);
@@ -335,7 +356,7 @@ void expire_leases(State& state, TimePoint now) {
     workunit.alarm.reset();
     JobEntry& job = state.job(workunit.row.job);
     job.overdue.insert(workunit.row.id);
-    if (job.row.state == JobState::kRunning) state.effects().is_work_available = true;
+    if (job.gives_work()) state.effects().is_work_available = true;
   }
 }
 

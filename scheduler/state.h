@@ -134,6 +134,8 @@ struct JobEntry {
   // It had ended before the start, and its contributions are in the store: here are at most those
   // with credit held back.
   bool are_contributions_stored_only = false;
+  // Gives out no work while it is rewound. Not stored.
+  bool is_held = false;
   // Over all its hosts: what is expected of one that was not measured yet (rule 5).
   TypicalSpeed typical_gradient;
   TypicalSpeed typical_evaluation;
@@ -145,6 +147,7 @@ struct JobEntry {
   bool has_ended() const {
     return row.state != JobState::kRunning && row.state != JobState::kPaused;
   }
+  bool gives_work() const { return row.state == JobState::kRunning && !is_held; }
   bool is_step_complete() const { return !workunits.empty() && done_count == workunits.size(); }
   bool fits(const HostRow& host) const {
     if (row.is_pinned) {
@@ -229,9 +232,14 @@ class State {
   void remove_copy(WorkunitEntry& workunit, JobEntry& job, ResultId copy);
   // The workunit becomes overdue when its newest copy is.
   void set_alarm(WorkunitEntry& workunit, JobEntry& job);
+  // A rewind takes a done workunit back; its canonical result becomes `to`, which is kUndone or
+  // kRejected.
+  void undo(WorkunitEntry& workunit, ResultState to);
   // Takes a done or dropped workunit and its results out of memory; hosts remember their results.
   void forget(WorkunitId id);
   void set_state(JobEntry& job, JobState state, std::string reason, TimePoint now);
+  // An ended job runs again.
+  void revive(JobEntry& job);
 
   // ---- What to store and to do ----
 
@@ -240,6 +248,9 @@ class State {
   void changed(const ContributionEntry& entry);
   void changed(const WorkunitEntry& entry) { changed_workunits_[entry.row.id] = entry.row; }
   void changed(const ResultEntry& entry) { changed_results_[entry.row.id] = entry.row; }
+  // Rows of the past, which no entry has.
+  void store(const WorkunitRow& row) { changed_workunits_[row.id] = row; }
+  void store(ResultRow row);
   void store(StepRow row) { changes_.steps.push_back(std::move(row)); }
   void store(CreditRow row) { changes_.credit.push_back(std::move(row)); }
   void changed(const AgreementRow& row);

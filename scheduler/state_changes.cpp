@@ -23,6 +23,14 @@ void State::store(const EvaluationRow& row) { changed_evaluations_[{row.job, row
 
 void State::store(const CheckpointRow& row) { changed_checkpoints_[{row.job, row.step}] = row; }
 
+// What a host repeats is answered from what it remembers.
+void State::store(ResultRow row) {
+  for (ResultRow& remembered : host(row.host).finished) {
+    if (remembered.id == row.id) remembered = row;
+  }
+  changed_results_[row.id] = std::move(row);
+}
+
 void State::touch(JobEntry& job) {
   ++job.row.version;
   changed(job);

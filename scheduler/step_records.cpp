@@ -17,6 +17,9 @@ RetainedStep retained_step(const StepRecord& record, std::uint64_t blob_bytes) {
   RetainedStep step;
   step.sequence = record.sequence;
   step.step = record.step;
+  step.kind = record.kind;
+  step.parameters_before = record.parameters_before;
+  step.optimizer_before = record.optimizer_before;
   step.finished = from_unix_ms(record.time_ms);
   step.blob_bytes = blob_bytes;
   for (const RecordedUpdate& update : record.updates) step.blobs.push_back(update.digest);
@@ -47,16 +50,20 @@ JobEntry* oldest_retainer(State& state) {
 
 }  // namespace
 
-void record_step(State& state, JobEntry& job, const StepRow& row, const StepOutput& output) {
+void record_step(State& state, JobEntry& job, const RecordedStep& step) {
+  const StepRow& row = step.row;
+  const StepOutput& output = step.output;
   StepRecord record;
+  record.kind = step.kind;
+  record.reason = step.reason;
   record.job = job.row.id;
   record.job_digest = job.row.job_digest;
   record.sequence = job.row.record_count;
   record.previous = job.row.record_digest;
   record.step = row.step;
-  record.parameters_before = job.row.parameters_digest;
+  record.parameters_before = step.parameters_before;
   record.parameters_after = output.parameters_digest;
-  record.optimizer_before = job.row.optimizer_digest;
+  record.optimizer_before = step.optimizer_before;
   record.optimizer_after = output.optimizer_digest;
   record.rule = output.rule;
   record.sample_count = row.sample_count;
@@ -68,9 +75,9 @@ void record_step(State& state, JobEntry& job, const StepRow& row, const StepOutp
   std::uint64_t bytes = std::max(output.state_bytes, kBlobBytesMin);
   // A step may have many more shards than hosts.
   std::map<HostId, std::string> pseudonyms;
-  for (const WorkunitId id : job.workunits) {
-    const WorkunitRow& workunit = state.workunit(id).row;
-    const ResultRow& result = state.result(workunit.canonical).row;
+  for (const CountedShard& shard : step.shards) {
+    const WorkunitRow& workunit = *shard.workunit;
+    const ResultRow& result = *shard.result;
     std::string& host = pseudonyms[result.host];
     if (host.empty())
       host = host_pseudonym(state.options.pseudonym_secret, job.row.id, result.host);

@@ -2,13 +2,27 @@
 // Flow: job_steps (a step is complete) -> here -> State. Private to scheduler/coordinator; pure.
 #pragma once
 
-#include "scheduler/state.h"
+#include <string>
+
+#include "scheduler/counted_shards.h"
 
 namespace mh::scheduler {
 
-// Adds the record of the step in progress to the job's chain, and keeps its blobs.
-// Requires: the step is complete, `job` still stands before it; `row` is the step's.
-void record_step(State& state, JobEntry& job, const StepRow& row, const StepOutput& output);
+// A step that was taken. All must outlive the call.
+struct RecordedStep {
+  RecordKind kind = RecordKind::kStep;
+  // Of a rewind.
+  std::string reason = {};
+  const StepRow& row;
+  const CountedShards& shards;
+  const StepOutput& output;
+  // What it started from.
+  Digest parameters_before;
+  Digest optimizer_before;
+};
+
+// Adds the step's record to the job's chain, and keeps its blobs.
+void record_step(State& state, JobEntry& job, const RecordedStep& step);
 
 // A record whose blobs are kept; of each job in order. One that cannot be read (its row was damaged
 // by others) keeps nothing. Requires: its job is there.

@@ -29,6 +29,7 @@ ReportVerdict verdict_of(const ResultRow& row) {
       break;
     case ResultState::kValid:
     case ResultState::kAgreed:
+    case ResultState::kUndone:
       verdict.verdict = Verdict::kValid;
       verdict.credit = row.credit;
       break;

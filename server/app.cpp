@@ -190,6 +190,7 @@ void App::Parts::add_services() {
   add_work_service(services, *core);
   add_job_service(services, *core);
   add_record_calls(services, *core);
+  add_rewind_calls(services, *core);
   add_dataset_service(services, *core);
   add_host_service(services, *core);
   add_model_service(services, *core);

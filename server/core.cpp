@@ -170,6 +170,11 @@ void Core::settle_alone(scheduler::Decision<scheduler::Nothing> decision,
 
 void Core::begin_effects(const scheduler::Effects& effects) {
   if (is_stopping_) return;
+  for (const JobId job : effects.jobs_rewound) {
+    aggregation_.forget(job);
+    aggregating_.erase(job);
+    job_started(job);
+  }
   for (const scheduler::UpdateAccepted& update : effects.updates_accepted) {
     aggregation_.update_accepted(update);
   }
@@ -193,6 +198,10 @@ void Core::finish_effects(scheduler::Effects effects) {
   std::erase_if(effects.updates_unused,
                 [this](const Digest& blob) { return !parts_.host_uploads.contains(blob); });
   release_blobs(std::move(effects.updates_unused));
+}
+
+void Core::hold_job(JobId job, bool is_held) {
+  if (!is_stopping_) settle_alone(coordinator_.hold(job, is_held));
 }
 
 void Core::job_started(JobId job) {

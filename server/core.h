@@ -138,6 +138,9 @@ class Core {
   // A job's model, from memory or from its blobs. Errors: kNotFound (no such job, blob gone).
   asio::awaitable<Result<JobModelPtr>> job_model(JobId job);
 
+  // While a job is held, no work of it is given out and its steps come to rest.
+  void hold_job(JobId job, bool is_held);
+
   // A job was submitted: its updates may come. Before the decision is settled.
   void job_started(JobId job);
 

@@ -231,6 +231,7 @@ asio::awaitable<Result<v1::GetJobSummaryResponse>> get_job_summary(
   response.set_samples_expected(summary->samples_expected);
   response.set_samples_doubled(coverage.doubled);
   response.set_samples_missing(coverage.missing);
+  response.set_samples_removed(summary->job.row.removed_sample_count);
   response.set_training_seconds(summary->training_seconds);
   response.set_checked_gflop(summary->job.row.checked_gflop);
   response.set_differed_gflop(summary->job.row.differed_gflop);

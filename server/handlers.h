@@ -14,6 +14,7 @@ class Core;
 void add_work_service(net::ServiceTable& table, Core& core);
 void add_job_service(net::ServiceTable& table, Core& core);
 void add_record_calls(net::ServiceTable& table, Core& core);
+void add_rewind_calls(net::ServiceTable& table, Core& core);
 void add_dataset_service(net::ServiceTable& table, Core& core);
 void add_host_service(net::ServiceTable& table, Core& core);
 void add_model_service(net::ServiceTable& table, Core& core);

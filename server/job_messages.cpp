@@ -136,6 +136,7 @@ v1::HostContribution to_message(const scheduler::Contribution& contribution) {
   message.set_differed_count(row.differed_count);
   message.set_credit_held(row.credit_held);
   message.set_credit_forfeited(row.credit_forfeited);
+  message.set_undone_count(row.undone_count);
   message.set_host_id(row.host.value());
   message.set_host_name(contribution.host_name);
   message.set_trusted(contribution.is_trusted);

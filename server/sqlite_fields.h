@@ -69,11 +69,11 @@ constexpr scheduler::WorkunitState last_of(scheduler::WorkunitState) {
   return scheduler::WorkunitState::kComparing;
 }
 constexpr scheduler::ResultState last_of(scheduler::ResultState) {
-  return scheduler::ResultState::kAgreed;
+  return scheduler::ResultState::kUndone;
 }
 constexpr scheduler::Standing last_of(scheduler::Standing) { return scheduler::Standing::kBanned; }
 constexpr scheduler::CreditKind last_of(scheduler::CreditKind) {
-  return scheduler::CreditKind::kForfeited;
+  return scheduler::CreditKind::kWithdrawn;
 }
 constexpr scheduler::ValidationMode last_of(scheduler::ValidationMode) {
   return scheduler::ValidationMode::kAll;
@@ -132,6 +132,7 @@ void each_field(Row& row, Visitor& v) {
   v.field("record_count", row.record_count);
   v.field("record_digest", row.record_digest);
   v.field("retained_from", row.retained_from);
+  v.field("removed_sample_count", row.removed_sample_count);
 }
 
 template <RowOf<scheduler::HostRow> Row, class Visitor>
@@ -259,6 +260,7 @@ void each_field(Row& row, Visitor& v) {
   v.field("download_bytes", row.download_bytes);
   v.field("agreed_count", row.agreed_count);
   v.field("differed_count", row.differed_count);
+  v.field("undone_count", row.undone_count);
   v.field("credit", row.credit);
   v.field("credit_held", row.credit_held);
   v.field("credit_forfeited", row.credit_forfeited);

@@ -1,6 +1,7 @@
 // The questions of SqliteStore about history. They run on the reading connection, so that they
 // never wait for a commit, nor a commit for them.
 #include <algorithm>
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -62,16 +63,49 @@ SampleCoverage cover(const std::vector<Range>& ranges, std::uint64_t positions) 
   return coverage;
 }
 
-// First and last step of a job from a step on; false: there is none.
+// First and last step of a job from a step on; false: there is none. Those that the job has yet to
+// do again after a rewind are not among them.
 Result<bool> step_bounds(Database& database, JobId job, std::uint64_t from_step, Range& bounds) {
   MH_TRY(Statement statement,
-         database.prepare("SELECT (SELECT min(step) FROM steps WHERE job=?1 AND step>=?2),"
-                          "(SELECT max(step) FROM steps WHERE job=?1 AND step>=?2)"));
+         database.prepare("SELECT min(step), max(step) FROM steps WHERE job=?1 AND step>=?2 "
+                          "AND step < (SELECT step FROM jobs WHERE id=?1)"));
   statement.bind(1, job.value()).bind(2, from_step);
   MH_TRY(const bool has_row, statement.step());
   if (!has_row || statement.is_null(0)) return false;
   bounds = Range{statement.natural(0), statement.natural(1)};
   return true;
+}
+
+// Rows of one job; `tail` may use its id, ?1, and the step, ?2.
+template <class Row>
+Result<std::vector<Row>> rows_of(Database& database, const std::string& tail, JobId job,
+                                 std::uint64_t step) {
+  MH_TRY(Statement statement, database.prepare(select_sql<Row>(tail)));
+  return read_rows<Row>(statement.bind(1, job.value()).bind(2, step));
+}
+
+Result<scheduler::RewindPast> read_past(Database& database, JobId job, std::uint64_t step) {
+  step = std::min<std::uint64_t>(step, INT64_MAX);
+  // WorkunitState 3: done.
+  const std::string done = "job=?1 AND state=3 AND ((kind=1 AND step>=?2) OR (kind=2 AND step>?2))";
+  const std::string all = "WHERE job=?1 AND ?2>=0";
+  scheduler::RewindPast past;
+  MH_TRY(past.workunits, rows_of<scheduler::WorkunitRow>(
+                             database, "WHERE " + done + " ORDER BY canonical", job, step));
+  MH_TRY(
+      past.results,
+      rows_of<scheduler::ResultRow>(
+          database, "WHERE id IN (SELECT canonical FROM workunits WHERE " + done + ") ORDER BY id",
+          job, step));
+  const bool fits = std::equal(
+      past.workunits.begin(), past.workunits.end(), past.results.begin(), past.results.end(),
+      [](const auto& workunit, const auto& result) { return workunit.canonical == result.id; });
+  if (!fits)
+    return fail(Errc::kDataLoss, "database: job " + to_string(job) + " lacks results that count");
+  MH_TRY(past.evaluations, rows_of<scheduler::EvaluationRow>(database, all, job, step));
+  MH_TRY(past.contributions, rows_of<scheduler::ContributionRow>(database, all, job, step));
+  MH_TRY(past.agreements, rows_of<scheduler::AgreementRow>(database, all, job, step));
+  return past;
 }
 
 }  // namespace
@@ -174,6 +208,15 @@ Result<std::vector<scheduler::ContributionRow>> SqliteStore::contributions(JobId
   MH_TRY(Statement statement,
          reader_.prepare(select_sql<scheduler::ContributionRow>("WHERE job=?1 ORDER BY host")));
   return read_rows<scheduler::ContributionRow>(statement.bind(1, job.value()));
+}
+
+Result<scheduler::RewindPast> SqliteStore::past(JobId job, std::uint64_t step) {
+  const std::lock_guard lock(reader_mutex_);
+  MH_TRY_VOID(reader_.execute("BEGIN"));
+  Result<scheduler::RewindPast> past = read_past(reader_, job, step);
+  const Result<void> ended = reader_.execute("COMMIT");
+  if (past) MH_TRY_VOID(ended);
+  return past;
 }
 
 Result<SampleCoverage> SqliteStore::coverage(JobId job, std::uint64_t positions) {

@@ -326,8 +326,13 @@ ALTER TABLE jobs ADD COLUMN is_pinned INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE hosts ADD COLUMN cpu_level TEXT NOT NULL DEFAULT '';
 )sql";
 
-constexpr std::array kMigrations{kFirstTables, kThreadsAndWaste, kChecksAndCredit, kStepRecords,
-                                 kAggregationAndNumerics};
+constexpr const char* kRewinds = R"sql(
+ALTER TABLE jobs ADD COLUMN removed_sample_count INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE contributions ADD COLUMN undone_count INTEGER NOT NULL DEFAULT 0;
+)sql";
+
+constexpr std::array kMigrations{kFirstTables, kThreadsAndWaste,        kChecksAndCredit,
+                                 kStepRecords, kAggregationAndNumerics, kRewinds};
 
 Error too_new(std::int64_t version, std::int64_t known) {
   return fail(Errc::kFailedPrecondition,

@@ -17,15 +17,16 @@ namespace {
 constexpr int kOldResultsMax = 4096;
 
 // Ids of the workunits that a coordinator goes on with. JobState 1 and 2: running, paused.
-// EvaluationState 1: pending. WorkKind 1: gradient, 2: evaluation.
+// EvaluationState 1: pending. WorkKind 1: gradient, 2: evaluation. WorkunitState 4: dropped (a
+// rewind leaves such of the present step).
 constexpr const char* kLivingWorkunits = R"sql(
   SELECT w.id FROM jobs j JOIN workunits w ON w.job = j.id AND w.kind = 1 AND w.step = j.step
-    WHERE j.state IN (1, 2)
+    WHERE j.state IN (1, 2) AND w.state <> 4
   UNION ALL
   SELECT w.id FROM jobs j
     JOIN evaluations e ON e.job = j.id AND e.state = 1
     JOIN workunits w ON w.job = j.id AND w.kind = 2 AND w.step = e.step
-    WHERE j.state IN (1, 2)
+    WHERE j.state IN (1, 2) AND w.state <> 4
 )sql";
 
 template <class Row>

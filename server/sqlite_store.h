@@ -68,6 +68,7 @@ class SqliteStore final : public Store {
                                                       std::uint64_t entry_max) override;
   Result<std::string> yaml(JobId job) override;
   Result<std::vector<scheduler::ContributionRow>> contributions(JobId job) override;
+  Result<scheduler::RewindPast> past(JobId job, std::uint64_t step) override;
   Result<SampleCoverage> coverage(JobId job, std::uint64_t positions) override;
 
   // Transitions committed, and SQLite transactions that took; for metrics and tests.

@@ -30,14 +30,14 @@ bool is_close(double claimed, double earned) {
 }
 
 // Every valid result stands in the contribution of its host to its job, and nothing else does.
-// WorkKind 1: gradient. ResultState 2: valid, 9: agreed.
+// WorkKind 1: gradient, 2: evaluation. ResultState 2: valid, 9: agreed, 10: undone.
 constexpr const char* kContributions = R"sql(
   WITH counted AS (
     SELECT r.job AS job, r.host AS host, count(*) AS valid_count, sum(r.credit) AS credit,
            sum(CASE WHEN w.kind = 1 AND r.state = 2
                     THEN w.range_end - w.range_begin ELSE 0 END) AS sample_count
       FROM results r JOIN workunits w ON w.id = r.workunit
-      WHERE r.state IN (2, 9) GROUP BY r.job, r.host)
+      WHERE r.state IN (2, 9, 10) GROUP BY r.job, r.host)
   SELECT c.job, c.host, c.valid_count, coalesce(k.valid_count, 0), c.sample_count,
          coalesce(k.sample_count, 0), c.credit + c.credit_held + c.credit_forfeited,
          coalesce(k.credit, 0)
@@ -101,11 +101,12 @@ Status check_hosts(Database& database, std::vector<std::string>& problems) {
 }
 
 // The last balance in the ledger is what a contribution says is booked, and no entry's balance is
-// other than the one before and the entry make it. CreditKind 1: granted.
+// other than the one before and the entry make it. CreditKind 1: granted, 3: withdrawn.
 constexpr const char* kLedger = R"sql(
   WITH entries AS (
     SELECT job, host, sequence, balance,
-           coalesce(lag(balance) OVER same, 0) + CASE kind WHEN 1 THEN gflop ELSE 0 END AS expected,
+           coalesce(lag(balance) OVER same, 0) + CASE kind WHEN 1 THEN gflop WHEN 3 THEN -gflop
+             ELSE 0 END AS expected,
            row_number() OVER (PARTITION BY job, host ORDER BY sequence DESC) AS from_end
       FROM credit WINDOW same AS (PARTITION BY job, host ORDER BY sequence))
   SELECT job, host, 'entry ' || sequence, balance, expected FROM entries
@@ -130,16 +131,19 @@ Status check_ledger(Database& database, std::vector<std::string>& problems) {
 }
 
 Status check_samples(Database& database, std::vector<std::string>& problems) {
-  MH_TRY(Statement statement, database.prepare("SELECT id, step * batch FROM jobs ORDER BY id"));
+  MH_TRY(Statement statement,
+         database.prepare("SELECT id, step * batch, removed_sample_count FROM jobs ORDER BY id"));
   for (;;) {
     MH_TRY(const bool has_row, statement.step());
     if (!has_row) return {};
     const JobId job(statement.natural(0));
     MH_TRY(const SampleCoverage coverage, read_coverage(database, job, statement.natural(1)));
-    if (coverage.doubled == 0 && coverage.missing == 0) continue;
+    const std::uint64_t removed = statement.natural(2);
+    if (coverage.doubled == 0 && coverage.missing == removed) continue;
     add(problems, "job " + to_string(job) + ": of its finished steps " +
                       std::to_string(coverage.missing) + " samples are counted nowhere and " +
-                      std::to_string(coverage.doubled) + " more than once");
+                      std::to_string(coverage.doubled) + " more than once; " +
+                      std::to_string(removed) + " were taken out");
   }
 }
 

@@ -9,7 +9,7 @@
 
 #include "proto/base/ids.h"
 #include "proto/base/result.h"
-#include "scheduler/rows.h"
+#include "scheduler/changes.h"
 #include "server/accounts.h"
 #include "server/rows.h"
 
@@ -82,6 +82,8 @@ class Store {
                                                               std::uint64_t entry_max) = 0;
   // By host. Those of ended jobs are not in memory after a restart.
   virtual Result<std::vector<scheduler::ContributionRow>> contributions(JobId job) = 0;
+  // What a rewind to this step needs of the job's past.
+  virtual Result<scheduler::RewindPast> past(JobId job, std::uint64_t step) = 0;
   // Checks positions [0, positions) of the sample stream against the rows of counted workunits.
   virtual Result<SampleCoverage> coverage(JobId job, std::uint64_t positions) = 0;
 };

@@ -13,24 +13,6 @@ namespace v1 = manyhands::v1;
 
 constexpr auto kRight = Table::Align::kRight;
 
-// By id, or by a name that only one attached host has.
-Result<std::uint64_t> find_host(Context& context, const std::string& id_or_name) {
-  const bool is_id = !id_or_name.empty() && id_or_name.size() < 20 &&
-                     id_or_name.find_first_not_of("0123456789") == std::string::npos;
-  if (is_id) return std::stoull(id_or_name);
-  MH_TRY(const auto reply,
-         context.call<v1::ListHostsResponse>("HostService/ListHosts", v1::ListHostsRequest()));
-  std::vector<std::uint64_t> found;
-  for (const v1::Host& host : reply.hosts()) {
-    if (host.name() == id_or_name && !host.detached()) found.push_back(host.id());
-  }
-  if (found.size() == 1) return found[0];
-  return fail(Errc::kNotFound, found.empty()
-                                   ? "no attached host is named '" + id_or_name + "'"
-                                   : std::to_string(found.size()) + " hosts are named '" +
-                                         id_or_name + "': give the id, from 'manyhands host list'");
-}
-
 std::string seen_text(const v1::Host& host) {
   if (host.detached()) return "detached";
   return time_text(host.last_seen_ms());
@@ -170,6 +152,23 @@ std::function<VerbRun(OptionSink&)> with_host(Result<int> (*run)(Context&, const
 }
 
 }  // namespace
+
+Result<std::uint64_t> find_host(Context& context, const std::string& id_or_name) {
+  const bool is_id = !id_or_name.empty() && id_or_name.size() < 20 &&
+                     id_or_name.find_first_not_of("0123456789") == std::string::npos;
+  if (is_id) return std::stoull(id_or_name);
+  MH_TRY(const auto reply,
+         context.call<v1::ListHostsResponse>("HostService/ListHosts", v1::ListHostsRequest()));
+  std::vector<std::uint64_t> found;
+  for (const v1::Host& host : reply.hosts()) {
+    if (host.name() == id_or_name && !host.detached()) found.push_back(host.id());
+  }
+  if (found.size() == 1) return found[0];
+  return fail(Errc::kNotFound, found.empty()
+                                   ? "no attached host is named '" + id_or_name + "'"
+                                   : std::to_string(found.size()) + " hosts are named '" +
+                                         id_or_name + "': give the id, from 'manyhands host list'");
+}
 
 std::vector<Verb> host_verbs() {
   return {{"host", "list", "Show all hosts", "manyhands host list",

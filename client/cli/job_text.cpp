@@ -221,13 +221,18 @@ std::string summary_text(const v1::GetJobSummaryResponse& summary) {
                      duration_text(summary.training_seconds()) + " of training\n";
   if (job.has_last_evaluation()) text += printable(evaluation_text(job.last_evaluation())) + "\n";
   text += "\n" + table.text() + "\n";
-  const bool is_exact = summary.samples_counted() == summary.samples_expected() &&
-                        summary.samples_doubled() == 0 && summary.samples_missing() == 0;
+  const bool is_exact =
+      summary.samples_counted() + summary.samples_removed() == summary.samples_expected() &&
+      summary.samples_doubled() == 0 && summary.samples_missing() == summary.samples_removed();
+  const std::string removed =
+      summary.samples_removed() == 0
+          ? ""
+          : " (" + with_commas(summary.samples_removed()) + " taken out by rewinds)";
   text += "Samples: " + with_commas(summary.samples_counted()) + " counted, " +
           with_commas(summary.samples_expected()) + " expected (" + with_commas(job.step()) +
           " steps × " + with_commas(job.samples_per_step()) +
           "); counted twice: " + with_commas(summary.samples_doubled()) +
-          ", missing: " + with_commas(summary.samples_missing()) +
+          ", missing: " + with_commas(summary.samples_missing()) + removed +
           (is_exact ? ". Each was counted exactly once.\n" : ". THIS IS NOT EXACT.\n");
   text += "Computed in vain, because a copy was faster: " + decimal(summary.wasted_gflop(), 1) +
           " GFLOP, " + decimal(summary.wasted_share() * 100, 1) +

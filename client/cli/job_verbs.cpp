@@ -192,7 +192,9 @@ Result<int> run_summary(Context& context, const std::string& id_or_name) {
     context.print_json(reply);
   else
     context.out() << summary_text(reply);
-  return reply.samples_doubled() == 0 && reply.samples_missing() == 0 ? kExitDone : kExitFailed;
+  const bool is_exact =
+      reply.samples_doubled() == 0 && reply.samples_missing() == reply.samples_removed();
+  return is_exact ? kExitDone : kExitFailed;
 }
 
 Result<int> run_tolerance(Context& context, const std::string& id_or_name) {

@@ -46,6 +46,7 @@ struct Verb {
 std::vector<Verb> login_verbs();
 std::vector<Verb> dataset_verbs();
 std::vector<Verb> job_verbs();
+std::vector<Verb> rewind_verbs();
 std::vector<Verb> job_watch_verbs();
 std::vector<Verb> host_verbs();
 std::vector<Verb> account_verbs();
@@ -62,5 +63,7 @@ Result<std::uint64_t> find_job(Context& context, const std::string& id_or_name);
 /// The same for verbs that change a job: a name that several jobs have is refused,
 /// kInvalidArgument.
 Result<std::uint64_t> find_job_to_change(Context& context, const std::string& id_or_name);
+/// "3" or "attic": the id of a host. Errors: kNotFound (also: several have that name).
+Result<std::uint64_t> find_host(Context& context, const std::string& id_or_name);
 
 }  // namespace mh::cli

@@ -10,8 +10,9 @@ namespace v1 = manyhands::v1;
 
 std::vector<Verb> all_verbs() {
   std::vector<Verb> all;
-  for (auto* table : {login_verbs, dataset_verbs, job_verbs, job_watch_verbs, model_verbs,
-                      host_verbs, account_verbs, aggregate_verbs, verify_verbs, completion_verbs}) {
+  for (auto* table :
+       {login_verbs, dataset_verbs, job_verbs, rewind_verbs, job_watch_verbs, model_verbs,
+        host_verbs, account_verbs, aggregate_verbs, verify_verbs, completion_verbs}) {
     std::vector<Verb> verbs = table();
     std::move(verbs.begin(), verbs.end(), std::back_inserter(all));
   }

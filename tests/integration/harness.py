@@ -283,6 +283,15 @@ class Cluster:
         steps = self.call("JobService/GetJobMetrics", {"id": job_id, "pointCountMax": 10000})["steps"]
         return [step["parametersDigest"] for step in steps]
 
+    def records(self, job_id):
+        """The job's step records, parsed, in order."""
+        records, count = [], 1
+        while len(records) < count:
+            page = self.call("JobService/ListStepRecords", {"jobId": job_id, "fromSequence": len(records)})
+            records += [json.loads(record["record"]) for record in page["records"]]
+            count = int(page["recordCount"])
+        return records
+
     def summary(self, job_id):
         return self.call("JobService/GetJobSummary", {"id": job_id})
 

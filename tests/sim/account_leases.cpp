@@ -25,6 +25,7 @@ Verdict verdict_of(ResultState state) {
       return Verdict::kPending;
     case ResultState::kValid:
     case ResultState::kAgreed:
+    case ResultState::kUndone:
       return Verdict::kValid;
     case ResultState::kRejected:
       return Verdict::kRejected;

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "scheduler/rows.h"
+#include "scheduler/changes.h"
 
 namespace mh::sim {
 

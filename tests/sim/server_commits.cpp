@@ -77,8 +77,8 @@ void Server::begin_effects(const scheduler::Effects& effects) {
 
 void Server::trace(const scheduler::Changes& changes) {
   static constexpr std::string_view kResultStates[] = {
-      "?",        "leased",  "valid",    "rejected", "failed",
-      "returned", "expired", "obsolete", "reported", "agreed"};
+      "?",       "leased",   "valid",    "rejected", "failed", "returned",
+      "expired", "obsolete", "reported", "agreed",   "undone"};
   static constexpr std::string_view kJobStates[] = {"?",        "running",   "paused",
                                                     "finished", "cancelled", "failed"};
   for (const scheduler::ResultRow& row : changes.results) {

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "proto/base/step_record.h"
 #include "scheduler/coordinator.h"
 
 namespace mh::scheduler {
@@ -26,6 +27,11 @@ class ShadowStore {
     for (const auto& row : changes.hosts) hosts[row.id] = row;
     for (const auto& row : changes.workunits) workunits[row.id] = row;
     for (const auto& row : changes.results) results[row.id] = row;
+    for (const auto& row : changes.records) {
+      const auto record = parse_step_record(row.record);
+      if (!record || record->kind != RecordKind::kRewind) continue;
+      steps.erase(steps.lower_bound({row.job, row.step}), steps.upper_bound({row.job, UINT64_MAX}));
+    }
     for (const auto& row : changes.steps) {
       EXPECT_TRUE(steps.try_emplace({row.job, row.step}, row).second) << "a step is written once";
     }
@@ -54,6 +60,7 @@ class ShadowStore {
     EXPECT_EQ(row.sequence, credit.size() + 1);
     double& balance = balances[{row.job, row.host}];
     if (row.kind == CreditKind::kGranted) balance += row.gflop;
+    if (row.kind == CreditKind::kWithdrawn) balance -= row.gflop;
     EXPECT_NEAR(row.balance, balance, 1e-9);
     EXPECT_GT(row.gflop, 0);
     credit.push_back(row);

@@ -44,6 +44,9 @@ class NotingStore final : public Store {
   Result<std::vector<scheduler::ContributionRow>> contributions(JobId) override {
     return std::vector<scheduler::ContributionRow>{};
   }
+  Result<scheduler::RewindPast> past(JobId, std::uint64_t) override {
+    return scheduler::RewindPast{};
+  }
   Result<SampleCoverage> coverage(JobId, std::uint64_t) override { return SampleCoverage{}; }
 
   std::vector<std::string> commits;

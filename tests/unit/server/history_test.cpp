@@ -14,6 +14,7 @@ class HistoryTest : public StoreTest {
  protected:
   HistoryTest() {
     changes_.jobs = {some_job(1), some_job(2)};
+    for (scheduler::JobRow& job : changes_.jobs) job.step = 1'000;
     changes_.hosts = {some_host(1), some_host(2)};
   }
 
@@ -189,6 +190,52 @@ TEST_F(HistoryTest, CoverageOfADayOfWorkIsQuick) {
   expect_coverage(48'000, 48'000, 0, 0);
   // Takes 3 ms; a plan without its index takes minutes.
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(1));
+}
+
+// After a rewind the rows of later steps stay until they are done again.
+TEST_F(HistoryTest, StepsThatAreToBeDoneAgainAreNotShown) {
+  add_steps(0, 10);
+  changes_.jobs[0].step = 4;
+  commit_changes(changes_);
+  EXPECT_EQ(steps(0, 20), (Steps{0, 1, 2, 3}));
+  EXPECT_EQ(steps(0, 2), (Steps{1, 3}));
+  EXPECT_EQ(steps(4, 2), Steps{});
+}
+
+TEST_F(HistoryTest, ThePastOfAJobIsWhatIsDoneFromAStepOn) {
+  add_range(0, 32, {ResultState::kValid});
+  add_range(32, 48, {ResultState::kFailed, ResultState::kValid});
+  add_range(48, 64, {ResultState::kLeased});
+  add_range(64, 96, {ResultState::kValid});
+  add_range(64, 96, {ResultState::kValid}, 2);
+  for (scheduler::WorkunitRow& row : changes_.workunits) {
+    for (const scheduler::ResultRow& result : changes_.results) {
+      if (result.workunit != row.id || result.state != ResultState::kValid) continue;
+      row.state = scheduler::WorkunitState::kDone;
+      row.canonical = result.id;
+    }
+  }
+  scheduler::WorkunitRow evaluation = changes_.workunits[3];
+  evaluation.id = WorkunitId(6);
+  evaluation.kind = scheduler::WorkKind::kEvaluation;
+  evaluation.step = 1;
+  evaluation.canonical = ResultId(7);
+  changes_.workunits.push_back(evaluation);
+  changes_.results.push_back(some_result(7, evaluation, 1, ResultState::kValid));
+  changes_.contributions.resize(1);
+  changes_.contributions[0].job = JobId(1);
+  changes_.contributions[0].host = HostId(2);
+  commit_changes(changes_);
+  const scheduler::RewindPast past = store_->past(JobId(1), 1).value();
+  // Not the evaluation of the parameters that step 1 starts from.
+  ASSERT_EQ(past.workunits.size(), 2U);
+  EXPECT_EQ(past.workunits[0], changes_.workunits[1]);
+  EXPECT_EQ(past.workunits[1], changes_.workunits[3]);
+  ASSERT_EQ(past.results.size(), 2U);
+  EXPECT_EQ(past.results[0].id, past.workunits[0].canonical);
+  EXPECT_EQ(past.results[1].id, past.workunits[1].canonical);
+  EXPECT_EQ(past.contributions, changes_.contributions);
+  EXPECT_EQ(store_->past(JobId(1), 0).value().workunits.size(), 4U);
 }
 
 }  // namespace

@@ -52,6 +52,7 @@ constexpr const char* kRows[] = {
     "UPDATE jobs SET record_count = 1, record_digest = randomblob(32), retained_from = 0;"
     "INSERT INTO step_records VALUES(1, 0, 0, randomblob(32), 56, '{}')",
     "UPDATE jobs SET hosts_min = 56, is_pinned = 1; UPDATE hosts SET cpu_level = 'x86-64-v3'",
+    "UPDATE jobs SET removed_sample_count = 62; UPDATE contributions SET undone_count = 63",
 };
 
 class SchemaTest : public testing::Test {

@@ -127,7 +127,7 @@ TEST_F(SqliteStoreTest, EverySchedulerRowComesBackAsItWas) {
       {JobId(1), 0, scheduler::EvaluationState::kPending, "test", 1'000, 0.5, 0.25, some_time(2)}};
   changes.checkpoints = {{JobId(1), 0, some_digest(2), true}};
   changes.contributions = {
-      {JobId(1), HostId(1), 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0.3, 0.2, 0.1, 0.25}};
+      {JobId(1), HostId(1), 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0.3, 0.2, 0.1, 0.25}};
   changes.log = {{JobId(1), 1, some_time(3), 0, std::string("a\0b \xff \"'", 8)}};
   changes.host_log = {{HostId(1), 1, some_time(4), scheduler::Standing::kProbation, JobId(1),
                        ResultId(8), "it differs"}};
@@ -146,11 +146,15 @@ TEST_F(SqliteStoreTest, EverySchedulerRowComesBackAsItWas) {
   EXPECT_EQ(snapshot.contributions, changes.contributions);
   EXPECT_EQ(snapshot.last_workunit, WorkunitId(9));
   EXPECT_EQ(snapshot.last_result, ResultId(9));
-  EXPECT_EQ(store_->steps(JobId(1), 0, 10).value(), changes.steps);
   EXPECT_EQ(store_->log(JobId(1), 10).value(), changes.log);
   EXPECT_EQ(store_->host_log(HostId(1), 10).value(), changes.host_log);
   EXPECT_EQ(snapshot.agreements, changes.agreements);
   EXPECT_EQ(snapshot.last_credit, 2u);
+  scheduler::Changes step_done;
+  step_done.jobs = changes.jobs;
+  step_done.jobs[0].step = 1;
+  commit_changes(step_done);
+  EXPECT_EQ(store_->steps(JobId(1), 0, 10).value(), changes.steps);
 }
 
 TEST_F(SqliteStoreTest, NumbersThatAreNoneComeBackAsNone) {
@@ -171,7 +175,7 @@ TEST_F(SqliteStoreTest, ARowReplacesTheOneWithItsKey) {
   changes.jobs[0].state = scheduler::JobState::kPaused;
   changes.jobs[0].training_loss = 7;
   changes.hosts[0].description.name = "cellar";
-  changes.workunits[2].state = WorkunitState::kDropped;
+  changes.workunits[2].state = WorkunitState::kLeased;
   commit_changes(changes);
   const scheduler::Snapshot snapshot = load_again().scheduler;
   EXPECT_EQ(snapshot.jobs, changes.jobs);
@@ -210,7 +214,10 @@ TEST_F(SqliteStoreTest, LoadsWorkOfLivingJobsOnly) {
   auto skipped = some_workunit(7, 1, 1, 0);
   skipped.kind = scheduler::WorkKind::kEvaluation;
   const auto of_ended = some_workunit(8, 2, 1, 0);
-  changes.workunits.insert(changes.workunits.end(), {present, pending, skipped, of_ended});
+  // Of the same shard as the present one, before a rewind.
+  auto dropped = some_workunit(9, 1, 1, 0);
+  dropped.state = WorkunitState::kDropped;
+  changes.workunits.insert(changes.workunits.end(), {present, pending, skipped, of_ended, dropped});
   changes.evaluations = {some_evaluation(1, 0, scheduler::EvaluationState::kPending),
                          some_evaluation(1, 1, scheduler::EvaluationState::kSkipped)};
   changes.results = {some_result(1, changes.workunits[0], 1, ResultState::kValid),
@@ -224,7 +231,7 @@ TEST_F(SqliteStoreTest, LoadsWorkOfLivingJobsOnly) {
   // Those of living workunits, then old ones that may be reported again, without dead leases.
   EXPECT_EQ(snapshot.results, (std::vector{changes.results[1], changes.results[2],
                                            changes.results[4], changes.results[0]}));
-  EXPECT_EQ(snapshot.last_workunit, WorkunitId(8));
+  EXPECT_EQ(snapshot.last_workunit, WorkunitId(9));
   EXPECT_EQ(snapshot.last_result, ResultId(5));
 }
 
