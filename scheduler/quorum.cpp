@@ -12,6 +12,11 @@
 namespace mh::scheduler {
 namespace {
 
+// Trusted hosts looked at for being at work: bounds the cost of one question.
+constexpr std::size_t kLookedAtMax = 64;
+// How many typical workunits ago one was at work, if that is longer than the active window.
+constexpr int kWorkunitsActive = 4;
+
 class Quorum {
  public:
   Quorum(State& state, WorkunitEntry& workunit, TimePoint now)
@@ -108,6 +113,10 @@ class Quorum {
       (agree(id, other) ? agreeing : differing).push_back(other);
     }
     for (const ResultId other : agreeing) learn(id, other);
+    is_vouched_for_ = is_trusted(id) ||
+                      std::any_of(agreeing.begin(), agreeing.end(),
+                                  [&](ResultId one) { return is_trusted(one); }) ||
+                      !is_trusted_host_at_work();
     if (breaks_spread(id)) return only_refute(id, agreeing, differing);
     for (const ResultId other : differing) refuse(other, agreeing.size() + 1);
     for (const ResultId other : agreeing) accept(other);
@@ -161,8 +170,27 @@ class Quorum {
     } else {
       note_unchecked(state_, host, evidence, now_);
     }
-    grant_held(state_, host, now_);
-    grant(state_, job_, host, workunit_.gflop);
+    if (is_vouched_for_) {
+      grant_held(state_, host, now_);
+      grant(state_, job_, host, workunit_.gflop);
+    } else {
+      MH_PROBE("credit of a result that strangers confirmed is held back");
+      hold_back(state_, job_, host, workunit_.gflop);
+    }
+  }
+
+  // Rule 24: one that computes for this job, and could have checked what was reported.
+  bool is_trusted_host_at_work() const {
+    if (job_.row.validation.is_homogeneous) return false;
+    const auto typical = job_.typical_speed(workunit_.row.kind).expected(workunit_.gflop);
+    const auto window = std::max(state_.options.active_window,
+                                 kWorkunitsActive * typical.value_or(std::chrono::milliseconds(0)));
+    std::size_t looked_at = 0;
+    return std::any_of(state_.trusted.begin(), state_.trusted.end(), [&](HostId id) {
+      const auto found = job_.contributions.find(id);
+      return ++looked_at <= kLookedAtMax && found != job_.contributions.end() &&
+             is_reliable(state_.hosts.at(id)) && found->second.last_active + window > now_;
+    });
   }
 
   void accept(ResultId id) {
@@ -224,6 +252,8 @@ class Quorum {
   JobEntry& job_;
   WorkunitEntry& workunit_;
   TimePoint now_;
+  // Of those that agree an admin trusts one, or could not expect it.
+  bool is_vouched_for_ = false;
 };
 
 }  // namespace

@@ -56,6 +56,33 @@ TEST_F(Standings, ABanTakesTheLeasesToo) {
   EXPECT_EQ(finish(liar, work[1]).verdict, Verdict::kNoted) << "given back";
 }
 
+// Accomplices who confirm each other are granted nothing where somebody could know better.
+TEST_F(Standings, WhereATrustedHostIsAtWorkOnlyItsWordGrantsCredit) {
+  start();
+  job = submit(checked_job());
+  const HostId trusted = attach("ada", true);
+  const HostId recorded = attach("a");
+  const HostId other = attach("b");
+  while (standing(recorded) != Standing::kRecord) agree(recorded, trusted);
+  EXPECT_EQ(row(recorded).credit, 10);
+  EXPECT_EQ(finish(other, get(other)).verdict, Verdict::kPending);
+  EXPECT_EQ(finish(recorded, get(recorded)).verdict, Verdict::kValid);
+  complete_step();
+  EXPECT_EQ(row(recorded).credit, 10);
+  EXPECT_EQ(row(recorded).credit_held, 1);
+  EXPECT_EQ(row(other).credit, 0);
+  EXPECT_EQ(row(other).credit_held, 1);
+  agree(other, trusted);
+  EXPECT_EQ(row(other).credit, 2);
+  EXPECT_EQ(row(other).credit_held, 0);
+  // Where none is at work strangers must do.
+  advance(3'600'000);
+  agree(other, recorded);
+  EXPECT_EQ(row(other).credit, 3);
+  EXPECT_EQ(row(recorded).credit, 12);
+  EXPECT_EQ(row(recorded).credit_held, 0);
+}
+
 TEST_F(Standings, AHostWithARecordIsCheckedNowAndThenAndItsCreditIsHeldUntilThen) {
   start();
   job = submit(checked_job());
