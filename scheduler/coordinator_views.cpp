@@ -153,7 +153,8 @@ std::optional<JobSummary> Coordinator::job_summary(JobId job_id, TimePoint now,
   // The step in progress, or the one that was given up when the job ended early, is not finished.
   summary.samples_counted -= job.done_count * job.row.shard;
   if (job.row.state == JobState::kCancelled || job.row.state == JobState::kFailed) {
-    summary.samples_counted = std::min(summary.samples_counted, summary.samples_expected);
+    summary.samples_counted =
+        std::min(summary.samples_counted, summary.samples_expected - job.row.removed_sample_count);
   }
   summary.wasted_gflop = job.row.wasted_gflop;
   summary.backup_share_max = state.options.backup_share_max;

@@ -1,7 +1,7 @@
 // Random events in random order, thousands of them: hosts that lie, die, repeat themselves, lose
-// replies; restarts anywhere; two jobs at once. After each event every invariant is checked, the
-// store is applied, and a naive account of what may count is kept beside. To replay a failure run
-// with MH_SEED=N.
+// replies; restarts and rewinds anywhere; two jobs at once. After each event every invariant is
+// checked, the store is applied, and a naive account of what may count is kept beside. To replay a
+// failure run with MH_SEED=N.
 #include <cstdlib>
 #include <set>
 
@@ -12,9 +12,17 @@ namespace mh::scheduler {
 namespace {
 
 // The account: which workunit counted, by whom, kept without the coordinator's help.
+struct Counted {
+  HostId host;
+  double credit = 0;
+};
+
 struct Account {
   std::set<WorkunitId> counted;
-  std::map<JobId, std::map<std::uint64_t, std::set<std::uint64_t>>> shards;
+  // By job, step and shard.
+  std::map<JobId, std::map<std::uint64_t, std::map<std::uint64_t, Counted>>> shards;
+  // Shards that rewinds took out of steps that are done.
+  std::map<JobId, std::map<std::uint64_t, std::uint64_t>> removed;
   std::map<HostId, double> credit;
   std::set<ResultId> valid;
 };
@@ -60,6 +68,7 @@ class RandomCoordinator : public CoordinatorTest {
     if (random.below(3) == 0) options.checkpoints_kept = 1;
     if (random.below(3) == 0) options.finished_results_kept = 2;
     if (random.below(4) == 0) options.checkpoint_every = 2;
+    options.steps_retained = static_cast<std::uint32_t>(random.below(6));
     // Failing jobs have tests of their own; here jobs shall live.
     options.failed_hosts_max = 1'000;
     options.failures_max = 1'000'000;
@@ -96,7 +105,7 @@ class RandomCoordinator : public CoordinatorTest {
         return manage_jobs();
       case 4:
         if (hosts.size() < 12) add_host();
-        return;
+        return rewind();
       case 5:
         if (random.below(8) == 0) detach(host);
         return;
@@ -153,6 +162,78 @@ class RandomCoordinator : public CoordinatorTest {
     (void)take(
         coordinator->update_job(job, action, static_cast<std::uint32_t>(random.below(101)), now));
     if (random.below(3) == 0 && jobs.size() < 6) add_job();
+  }
+
+  // What the store has of a job from a step on.
+  RewindPast past_of(JobId job, std::uint64_t to) const {
+    RewindPast past;
+    for (const auto& [id, row] : store.workunits) {
+      const bool is_later = row.kind == WorkKind::kGradient ? row.step >= to : row.step > to;
+      if (row.job != job || row.state != WorkunitState::kDone || !is_later) continue;
+      past.workunits.push_back(row);
+      past.results.push_back(store.results.at(row.canonical));
+    }
+    for (const auto& [key, row] : store.evaluations) {
+      if (row.job == job) past.evaluations.push_back(row);
+    }
+    for (const auto& [key, row] : store.contributions) {
+      if (row.job == job) past.contributions.push_back(row);
+    }
+    return past;
+  }
+
+  void rewind() {
+    const JobRow before = store.jobs.at(jobs[random.below(jobs.size())]);
+    if (before.step == 0) return;
+    RewindOrder order;
+    order.job = before.id;
+    order.to = before.step - 1 - random.below(std::min<std::uint64_t>(before.step, 4));
+    order.hosts = {hosts[random.below(hosts.size())].id};
+    if (random.below(4) == 0) order.hosts.push_back(hosts[random.below(hosts.size())].id);
+    order.reapplies = random.below(2) == 0;
+    const RewindPast past = past_of(order.job, order.to);
+    const auto plan = coordinator->plan_rewind(order, past);
+    if (!plan) {
+      EXPECT_TRUE(plan.error().code == Errc::kFailedPrecondition) << plan.error().message;
+      return;
+    }
+    std::vector<StepOutput> outputs;
+    for (const StepReady& step : plan->steps) {
+      outputs.push_back(output_of(order.job, step.step));
+      outputs.back().parameters_digest = digest_of("again " + std::to_string(rewind_count++));
+    }
+    const auto rewound = take(coordinator->rewind(order, past, *plan, outputs, now));
+    ASSERT_TRUE(rewound) << rewound.error().message;
+    if (!rewound->is_new) return;
+    const JobRow after = store.jobs.at(order.job);
+    EXPECT_EQ(after.step, order.reapplies ? before.step : order.to + 1);
+    EXPECT_EQ(after.parameters_digest, outputs.back().parameters_digest);
+    std::erase_if(ready, [&](const StepReady& step) { return step.job == order.job; });
+    note_ready();
+    note_rewind(order, after.step);
+    for (const HostId host : order.hosts) {
+      EXPECT_EQ(store.hosts.at(host).standing, Standing::kBanned);
+    }
+    for (const HostId host : order.hosts) {
+      if (random.below(2) == 0) take(coordinator->forgive(host, now)).value();
+    }
+  }
+
+  // The account's own idea of what is left.
+  void note_rewind(const RewindOrder& order, std::uint64_t steps_done) {
+    auto& steps = account.shards[order.job];
+    for (auto step = steps.lower_bound(order.to); step != steps.end(); ++step) {
+      const bool stays = step->first < steps_done;
+      if (!stays) account.removed[order.job].erase(step->first);
+      std::erase_if(step->second, [&](const auto& shard) {
+        const Counted& counted = shard.second;
+        const bool is_out =
+            std::find(order.hosts.begin(), order.hosts.end(), counted.host) != order.hosts.end();
+        if (is_out) account.credit[counted.host] -= counted.credit;
+        if (is_out && stays) ++account.removed[order.job][step->first];
+        return is_out || !stays;
+      });
+    }
   }
 
   void aggregate() {
@@ -246,7 +327,9 @@ class RandomCoordinator : public CoordinatorTest {
       account.credit[host.id] += reply.verdicts[i].credit;
       const WorkunitRow& workunit = store.workunits.at(row.workunit);
       if (workunit.kind == WorkKind::kGradient) {
-        EXPECT_TRUE(account.shards[workunit.job][workunit.step].insert(workunit.shard).second);
+        const Counted counted{host.id, reply.verdicts[i].credit};
+        auto& shards = account.shards[workunit.job][workunit.step];
+        EXPECT_TRUE(shards.try_emplace(workunit.shard, counted).second);
       }
     }
   }
@@ -260,12 +343,16 @@ class RandomCoordinator : public CoordinatorTest {
     for (const JobView& job : coordinator->jobs(now)) {
       ASSERT_EQ(job.row, store.jobs.at(job.row.id));
       const auto& steps = account.shards[job.row.id];
+      std::uint64_t removed = 0;
       for (std::uint64_t step = 0; step < job.row.step; ++step) {
         ASSERT_TRUE(steps.contains(step));
-        ASSERT_EQ(steps.at(step).size(), shard_count(job.row.id));
+        const std::uint64_t lacking = account.removed[job.row.id][step];
+        ASSERT_EQ(steps.at(step).size() + lacking, shard_count(job.row.id));
+        removed += lacking * job.row.shard;
       }
+      ASSERT_EQ(job.row.removed_sample_count, removed);
       const JobSummary summary = coordinator->job_summary(job.row.id, now).value();
-      ASSERT_EQ(summary.samples_counted, summary.samples_expected);
+      ASSERT_EQ(summary.samples_counted + removed, summary.samples_expected);
       for (const Contribution& host : summary.hosts) {
         const auto stored = store.contributions.find({job.row.id, host.row.host});
         if (stored != store.contributions.end()) {
@@ -315,6 +402,8 @@ class RandomCoordinator : public CoordinatorTest {
   std::vector<JobId> jobs;
   std::vector<StepReady> ready;
   Account account;
+  // Makes each rewind's parameters others.
+  std::uint64_t rewind_count = 0;
 };
 
 class RandomSeeds : public RandomCoordinator, public testing::WithParamInterface<int> {};
@@ -346,6 +435,7 @@ TEST_F(RandomCoordinator, ReachesEveryKindOfEnd) {
         ResultState::kObsolete}) {
     EXPECT_GT(reached[static_cast<int>(state)], 10) << static_cast<int>(state);
   }
+  EXPECT_GT(reached[static_cast<int>(ResultState::kUndone)], 100);
   EXPECT_GT(reached_reissue, 100);
   EXPECT_TRUE(reached_skip);
 }
