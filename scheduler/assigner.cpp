@@ -410,6 +410,7 @@ bool is_finished_valid(const HostEntry& host, ResultId id) {
 
 // A lease that ran out is taken up again only where a new copy would be allowed.
 bool may_take_up(const State& state, const HostEntry& host, const WorkunitEntry& workunit) {
+  if (host.row.standing == Standing::kBanned) return false;
   if (host.leases.size() >= state.options.quota_max) return false;
   if (workunit.leases.size() >= state.options.copies_max) {
     MH_PROBE("an expired lease is named while enough copies live");
