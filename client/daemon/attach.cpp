@@ -151,6 +151,7 @@ Status detach(const ClientFolder& folder, bool is_forced) {
   std::error_code error;
   std::filesystem::remove_all(folder.cache(), error);
   std::filesystem::remove_all(folder.work(), error);
+  std::filesystem::remove_all(folder.out(), error);
   std::filesystem::remove(folder.state(), error);
   if (error)
     return fail(Errc::kInternal,

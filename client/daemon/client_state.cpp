@@ -52,7 +52,8 @@ Result<ClientFolder> find_client_folder(const std::string& flag) {
 Status make_client_folders(const ClientFolder& folder) {
   MH_TRY_VOID(make_folder(folder.root));
   MH_TRY_VOID(make_folder(folder.cache()));
-  return make_folder(folder.work());
+  MH_TRY_VOID(make_folder(folder.work()));
+  return make_folder(folder.out());
 }
 
 Result<ClientState> load_state(const ClientFolder& folder) {

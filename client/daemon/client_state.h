@@ -1,5 +1,5 @@
 // What a client keeps about its attachment: one folder with state.json (mode 0600: it holds the
-// host's secret), cache/, work/, the control socket and a lock that one daemon holds.
+// host's secret), cache/, work/, out/, the control socket and a lock that one daemon holds.
 // Threads: any; calls block on the disk.
 #pragma once
 
@@ -19,6 +19,8 @@ struct ClientFolder {
   std::filesystem::path state() const { return root / "state.json"; }
   std::filesystem::path cache() const { return root / "cache"; }
   std::filesystem::path work() const { return root / "work"; }
+  /// Where the trainer writes; everything else it may at most read.
+  std::filesystem::path out() const { return root / "out"; }
   std::filesystem::path socket() const { return root / "control.sock"; }
   std::filesystem::path lock() const { return root / "lock"; }
 };

@@ -37,6 +37,8 @@ struct Arguments {
   std::string keep_bytes = "4GB";
   std::string keep_for = "7d";
   std::string trainer;
+  std::string sandbox = "auto";
+  std::string memory_bytes = "0";
   int nice_increment = 19;
   bool is_idle_class = false;
   std::string log_format = "text";
@@ -86,6 +88,8 @@ Status run_run(const Arguments& arguments) {
   if (options.undelivered_bytes_max == 0)
     return fail(Errc::kInvalidArgument, "--keep-bytes 0: no finished result could be kept");
   MH_TRY(options.trainer, find_trainer(arguments.trainer));
+  MH_TRY(options.sandbox, sandbox::parse_policy(arguments.sandbox));
+  MH_TRY(options.memory_bytes_max, parse_byte_size(arguments.memory_bytes));
   options.nice_increment = arguments.nice_increment;
   options.is_idle_class = arguments.is_idle_class;
   MH_TRY(const ClientState state, load_state(options.folder));
@@ -246,6 +250,13 @@ void add_run_options(CLI::App& run, Arguments& arguments) {
       ->capture_default_str();
   run.add_option("--trainer", arguments.trainer,
                  "The trainer program [MANYHANDS_TRAINER, else manyhands-trainer beside this one]");
+  run.add_option("--sandbox", arguments.sandbox,
+                 "auto: all layers that this computer grants; require: all, or do not run; off; "
+                 "or a list of layers that are required, as namespaces,seccomp")
+      ->capture_default_str();
+  run.add_option("--memory-bytes", arguments.memory_bytes,
+                 "Most memory of the trainer; 0: three quarters of this computer's")
+      ->capture_default_str();
   run.add_option("--nice", arguments.nice_increment, "Niceness of the trainer")
       ->capture_default_str()
       ->check(CLI::Range(0, 19));

@@ -18,8 +18,10 @@
 #include "client/daemon/control_socket.h"
 #include "client/daemon/host_core.h"
 #include "client/daemon/host_description.h"
+#include "client/daemon/outbox.h"
 #include "client/daemon/status_text.h"
 #include "client/daemon/trainer_process.h"
+#include "client/daemon/trainer_sandbox.h"
 #include "client/daemon/wire.h"
 #include "client/daemon/work_records.h"
 #include "proto/base/build_info.h"
@@ -43,6 +45,8 @@ constexpr seconds kTrainerStartMax(300);
 // A trainer that computes says so every half second, but a large micro-batch may take longer.
 constexpr seconds kTrainerSilenceMax(900);
 constexpr seconds kWatchInterval(15);
+// An update has the numbers of the parameters and a header of its own.
+constexpr std::uint64_t kUpdateSlackBytes = 64 * 1024;
 
 KillPoint before_call("call.before");
 KillPoint after_call("call.after");
@@ -85,7 +89,8 @@ net::HttpClientOptions client_options(const ClientState& state) {
 
 class Daemon {
  public:
-  Daemon(const DaemonOptions& options, const ClientState& state, const net::Url& server);
+  Daemon(const DaemonOptions& options, const ClientState& state, const net::Url& server,
+         TrainerSandbox sandbox);
   Status run();
 
  private:
@@ -96,11 +101,11 @@ class Daemon {
   void act(const StartDownload& action) { fetcher_.start(action); }
   void act(const DropBlob& action) { cache_.remove(action.digest); }
   void act(const StartTrainer& action);
-  void act(const StopTrainer&) { trainer_.reset(); }
+  void act(const StopTrainer&);
   void act(const SendCompute& action);
   void act(const SendCancel& action);
   void act(const KeepRecord& action);
-  void act(const DropRecord& action) { records_.drop(action.result); }
+  void act(const DropRecord& action);
   void act(const StartUpload& action);
   void act(const Log& action);
   void act(const Exit&) { io_.stop(); }
@@ -108,6 +113,8 @@ class Daemon {
   asio::awaitable<void> exchange(Channel channel, ExchangeCall call);
   asio::awaitable<void> upload(StartUpload action);
   void take_message(TrainerMessage message);
+  void take_result(const TrainerDone& done);
+  Status prepare_output(const Assignment& assignment);
   void trainer_ended(std::string how);
   void wait_for_signal();
   void watch_trainer();
@@ -123,6 +130,7 @@ class Daemon {
   const DaemonOptions options_;
   const net::Url server_;
   const TrainerFolders folders_;
+  const TrainerSandbox sandbox_;
   const TrainerCommand trainer_command_;
   // On the one thread.
   ClientState state_;
@@ -130,6 +138,7 @@ class Daemon {
   HostCore core_;
   WorkCache cache_;
   WorkRecords records_;
+  Outbox outbox_;
   net::HttpClient poll_client_;
   net::HttpClient report_client_;
   net::HttpClient upload_client_;
@@ -142,23 +151,18 @@ class Daemon {
   asio::signal_set signals_{io_, SIGTERM, SIGINT, SIGHUP};
 };
 
-TrainerCommand trainer_command(const DaemonOptions& options) {
-  const std::uint32_t threads = options.threads == 0 ? cpu_count() : options.threads;
-  return {.program = options.trainer,
-          .arguments = {"serve", "--device", options.device, "--threads", std::to_string(threads)},
-          .nice_increment = options.nice_increment,
-          .is_idle_class = options.is_idle_class};
-}
-
-Daemon::Daemon(const DaemonOptions& options, const ClientState& state, const net::Url& server)
+Daemon::Daemon(const DaemonOptions& options, const ClientState& state, const net::Url& server,
+               TrainerSandbox sandbox)
     : options_(options),
       server_(server),
-      folders_{options.folder.cache(), options.folder.work()},
-      trainer_command_(trainer_command(options)),
+      folders_{options.folder.cache(), options.folder.out()},
+      sandbox_(std::move(sandbox)),
+      trainer_command_(trainer_command(options, sandbox_)),
       state_(state),
       core_(core_options(options)),
       cache_(options.folder.cache(), options.cache_bytes_max),
       records_(options.folder.work(), state.host),
+      outbox_(options.folder.out()),
       poll_client_(io_.get_executor(), server, client_options(state)),
       report_client_(io_.get_executor(), server, client_options(state)),
       upload_client_(io_.get_executor(), server, client_options(state)),
@@ -185,6 +189,8 @@ Status Daemon::run() {
                               {"host", state_.host},
                               {"name", state_.name},
                               {"folder", options_.folder.root.string()}});
+  log(sandbox_.is_whole() ? LogLevel::kInfo : LogLevel::kWarning,
+      "sandbox of the trainer: " + sandbox_.sentence(), {});
   wait_for_signal();
   watch_trainer();
   perform(core_.start(now(), records_.recover(), state_.is_paused));
@@ -275,9 +281,11 @@ asio::awaitable<void> Daemon::upload(StartUpload action) {
 void Daemon::act(const StartTrainer& action) {
   is_trainer_ready_ = false;
   trainer_heard_ = std::chrono::steady_clock::now();
+  outbox_.clear();
   TrainerHandlers handlers;
   handlers.on_message = [this](TrainerMessage message) { take_message(std::move(message)); };
   handlers.on_ended = [this](std::string how) { trainer_ended(std::move(how)); };
+  handlers.on_text = [](const std::string& line) { log_info("trainer: " + line); };
   TrainerCommand command = trainer_command_;
   if (action.is_pinned)
     command.environment.assign(kPinnedEnvironment.begin(), kPinnedEnvironment.end());
@@ -290,8 +298,14 @@ void Daemon::act(const StartTrainer& action) {
   asio::post(io_, [this, how = started.error().message] { trainer_ended(how); });
 }
 
+void Daemon::act(const StopTrainer&) {
+  trainer_.reset();
+  outbox_.clear();
+}
+
 void Daemon::trainer_ended(std::string how) {
   trainer_.reset();
+  outbox_.clear();
   perform(core_.trainer_ended(now(), std::move(how)));
 }
 
@@ -312,7 +326,23 @@ void Daemon::act(const SendCompute& action) {
     return;
   }
   trainer_heard_ = std::chrono::steady_clock::now();
-  if (trainer_) trainer_->send(compute_frame(action.assignment, folders_));
+  if (!trainer_) return;
+  if (const Status made = prepare_output(action.assignment); !made.has_value()) {
+    // Not from within perform(), as in act(StartTrainer).
+    asio::post(io_, [this, result = action.assignment.result, why = made.error().message] {
+      perform(core_.trainer_failed(now(), result, why));
+    });
+    return;
+  }
+  trainer_->send(compute_frame(action.assignment, folders_));
+}
+
+// Makes the file that the trainer is to fill.
+Status Daemon::prepare_output(const Assignment& assignment) {
+  if (assignment.kind != WorkKind::kGradient) return {};
+  std::error_code error;
+  const auto bytes = std::filesystem::file_size(cache_.path(assignment.parameters_digest), error);
+  return outbox_.prepare(assignment.result, (error ? 0 : bytes) + kUpdateSlackBytes);
 }
 
 void Daemon::act(const SendCancel& action) {
@@ -328,10 +358,24 @@ void Daemon::take_message(TrainerMessage message) {
     perform(core_.trainer_progress(progress->result, progress->samples_done));
   } else if (const auto* done = std::get_if<TrainerDone>(&message)) {
     after_answer.pass();
-    perform(core_.trainer_done(now(), *done));
+    take_result(*done);
   } else if (auto* failure = std::get_if<TrainerFailure>(&message)) {
+    outbox_.drop(failure->result);
     perform(core_.trainer_failed(now(), failure->result, std::move(failure->error)));
   }
+}
+
+// What the trainer says it has done is taken out of its reach before anything else is done with it.
+void Daemon::take_result(const TrainerDone& done) {
+  if (outbox_.is_prepared(done.result)) {
+    const Status taken =
+        outbox_.take(done.result, done.update_bytes, records_.update_path(done.result));
+    if (!taken.has_value()) {
+      perform(core_.trainer_failed(now(), done.result, taken.error().message));
+      return;
+    }
+  }
+  perform(core_.trainer_done(now(), done));
 }
 
 // Ends a trainer that hangs; the core gives its work to the next one.
@@ -357,6 +401,11 @@ void Daemon::act(const KeepRecord& action) {
   if (!kept.has_value())
     log_warn("a finished result cannot be recorded; it is delivered all the same",
              {{"result", action.report.result}, {"why", kept.error().message}});
+}
+
+void Daemon::act(const DropRecord& action) {
+  records_.drop(action.result);
+  outbox_.drop(action.result);
 }
 
 void Daemon::act(const Log& action) {
@@ -393,6 +442,7 @@ nlohmann::ordered_json Daemon::status() const {
       fetcher_.bytes_received() + poll_client_.bytes_received() + report_client_.bytes_received();
   json["bytes_up"] =
       upload_client_.bytes_sent() + poll_client_.bytes_sent() + report_client_.bytes_sent();
+  json["sandbox"] = sandbox_.json();
   json["pid"] = ::getpid();
   json["version"] = kVersion;
   return json;
@@ -423,7 +473,8 @@ std::string Daemon::answer(const std::string& verb) {
 Status run_daemon(const DaemonOptions& options, const ClientState& state) {
   MH_TRY(const net::Url server, net::parse_url(state.server));
   std::signal(SIGPIPE, SIG_IGN);
-  Daemon daemon(options, state, server);
+  MH_TRY(TrainerSandbox sandbox, TrainerSandbox::open(options.sandbox));
+  Daemon daemon(options, state, server, std::move(sandbox));
   return daemon.run();
 }
 

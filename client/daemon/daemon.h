@@ -11,6 +11,7 @@
 #include <string>
 
 #include "client/daemon/client_state.h"
+#include "client/sandbox/layers.h"
 #include "proto/base/result.h"
 
 namespace mh::client {
@@ -27,6 +28,10 @@ struct DaemonOptions {
   int nice_increment = 19;
   /// Run the trainer only when nothing else wants the CPU.
   bool is_idle_class = false;
+  /// Which layers of the sandbox must be there; all that there are, are used.
+  sandbox::Policy sandbox;
+  /// Most memory of the trainer; 0: three quarters of this computer's. Kept by the sandbox.
+  std::uint64_t memory_bytes_max = 0;
   /// Finished results kept while the server cannot be reached: how many, how many bytes of updates,
   /// and for how long.
   std::uint32_t undelivered_count_max = 64;
@@ -35,7 +40,8 @@ struct DaemonOptions {
 };
 
 /// Runs until the volunteer stops it (SIGTERM, SIGINT, `finish`, `detach`). Requires: the folder's
-/// lock is held. Errors: kInternal and others that keep it from starting.
+/// lock is held. Errors: kFailedPrecondition (the sandbox that is required cannot be had),
+/// kInternal and others that keep it from starting.
 Status run_daemon(const DaemonOptions& options, const ClientState& state);
 
 }  // namespace mh::client

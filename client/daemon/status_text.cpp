@@ -83,6 +83,8 @@ std::string status_text(const Json& status) {
       device += "; " + note;
   }
   text += line("device", device);
+  if (const auto sandbox = status.find("sandbox"); sandbox != status.end() && sandbox->is_object())
+    text += line("sandbox", text_of(*sandbox, "sentence"));
   text += line("results", text_of(status, "valid_count") + " valid, " +
                               text_of(status, "pending_count") + " to be checked, " +
                               text_of(status, "rejected_count") + " rejected, " +

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "client/daemon/trainer_talk.h"
+
 namespace mh::client {
 namespace {
 
@@ -42,8 +44,7 @@ class Reader {
   std::string text(const char* key) {
     const auto found = json_.find(key);
     if (found != json_.end() && found->is_string()) {
-      const auto& value = found->get_ref<const std::string&>();
-      return value.substr(0, kTextBytesMax);
+      return plain_text(found->get_ref<const std::string&>(), kTextBytesMax);
     }
     complain(key, "a text");
     return {};

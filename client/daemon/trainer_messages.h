@@ -18,11 +18,11 @@ inline constexpr std::size_t kFrameBytesMax = 1024 * 1024;
 /// Where the trainer finds inputs and leaves updates.
 struct TrainerFolders {
   std::filesystem::path cache;
-  std::filesystem::path work;
+  std::filesystem::path out;
 
   std::filesystem::path blob(const Digest& digest) const { return cache / digest.hex(); }
   std::filesystem::path update(ResultId result) const {
-    return work / (to_string(result) + ".update");
+    return out / (to_string(result) + ".update");
   }
 };
 

@@ -21,6 +21,7 @@
 #include <cstring>
 #include <deque>
 
+#include "client/daemon/trainer_talk.h"
 #include "proto/base/file.h"
 
 namespace mh::client {
@@ -28,6 +29,10 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr std::size_t kReadBytes = 16 * 1024;
+// It answers each frame with one, and tells its progress twice a second.
+constexpr double kFramesMax = 1024;
+constexpr double kFramesPerSecond = 16;
+constexpr double kFramesForOne = 4;
 
 struct Pipe {
   UniqueFd read_end;
@@ -40,9 +45,16 @@ Result<Pipe> make_pipe() {
   return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
 }
 
+// The trainer's ends of its pipes.
+struct Ends {
+  int input;
+  int output;
+  int text;
+};
+
 // In the child, between fork and exec: only calls that are safe there.
 [[noreturn]] void become_trainer(const TrainerCommand& command, char* const* arguments,
-                                 char* const* environment, int input, int output, int error_pipe,
+                                 char* const* environment, const Ends& ends, int error_pipe,
                                  pid_t parent) {
   ::setpgid(0, 0);
   // The trainer must not outlive the daemon, even if that is killed with kill -9.
@@ -52,8 +64,9 @@ Result<Pipe> make_pipe() {
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   ::signal(SIGPIPE, SIG_DFL);
-  ::dup2(input, STDIN_FILENO);
-  ::dup2(output, STDOUT_FILENO);
+  ::dup2(ends.input, STDIN_FILENO);
+  ::dup2(ends.output, STDOUT_FILENO);
+  ::dup2(ends.text, STDERR_FILENO);
   // What the daemon has open (connections of the control socket among them) is not the trainer's.
   ::close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
   if (command.nice_increment > 0 && ::nice(command.nice_increment) == -1) errno = 0;
@@ -99,9 +112,13 @@ std::string describe_end(int status) {
 
 }  // namespace
 
-struct TrainerProcess::Impl {
+struct TrainerProcess::Impl : std::enable_shared_from_this<TrainerProcess::Impl> {
   Impl(asio::any_io_executor executor, TrainerHandlers the_handlers)
-      : handlers(std::move(the_handlers)), input(executor), output(executor), process(executor) {}
+      : handlers(std::move(the_handlers)),
+        input(executor),
+        output(executor),
+        text(executor),
+        process(executor) {}
 
   // Constant after start().
   TrainerHandlers handlers;
@@ -109,7 +126,10 @@ struct TrainerProcess::Impl {
   // On the one thread.
   asio::posix::stream_descriptor input;    // the trainer's stdin
   asio::posix::stream_descriptor output;   // the trainer's stdout
+  asio::posix::stream_descriptor text;     // the trainer's stderr
   asio::posix::stream_descriptor process;  // pidfd
+  Allowance frames{kFramesMax, kFramesPerSecond};
+  TrainerText said;
   std::deque<std::string> queue;
   std::string problem;
   bool is_writing = false;
@@ -141,10 +161,30 @@ struct TrainerProcess::Impl {
     self->end_if_over();
   }
 
+  // Ends with the pipe; a line more or less after the end is of no importance.
+  static asio::awaitable<void> read_text(std::shared_ptr<Impl> self) {
+    std::array<char, kReadBytes> bytes;
+    boost::system::error_code error;
+    while (true) {
+      auto token = asio::redirect_error(asio::use_awaitable, error);
+      const auto buffer = asio::buffer(bytes);
+      const std::size_t count = co_await self->text.async_read_some(buffer, token);
+      if (error) co_return;
+      const std::string_view read(bytes.data(), count);
+      for (const std::string& line : self->said.add(read, std::chrono::steady_clock::now())) {
+        if (!self->is_muted && self->handlers.on_text) self->handlers.on_text(line);
+      }
+    }
+  }
+
   void take_frames(FrameCutter& cutter) {
     while (problem.empty()) {
       auto frame = cutter.next();
       if (frame.has_value() && !frame->has_value()) return;
+      if (!frames.take(1, std::chrono::steady_clock::now())) {
+        problem = "the trainer sent more messages than it was asked for";
+        return;
+      }
       auto message = frame.has_value() ? parse_trainer_message(**frame)
                                        : Result<TrainerMessage>(frame.error());
       if (!message.has_value()) {
@@ -170,9 +210,31 @@ struct TrainerProcess::Impl {
     if (!is_reaped || !is_drained) return;
     boost::system::error_code ignored;
     input.close(ignored);
+    // What has been read of its last words already is on its way to read_text().
+    asio::post(input.get_executor(), [self = shared_from_this()] { self->tell_end(); });
+  }
+
+  void tell_end() {
     if (is_muted) return;
+    drain_text();
     is_muted = true;
-    handlers.on_ended(problem.empty() ? describe_end(wait_status) : problem);
+    std::string how = problem.empty() ? describe_end(wait_status) : problem;
+    const bool has_failed = !WIFEXITED(wait_status) || WEXITSTATUS(wait_status) != 0;
+    if (const std::string last = said.last_line(); problem.empty() && has_failed && !last.empty())
+      how += ": " + last;
+    handlers.on_ended(std::move(how));
+  }
+
+  // What it wrote just before its end and nobody has read yet. Its descriptor does not block.
+  void drain_text() {
+    std::array<char, kReadBytes> bytes;
+    boost::system::error_code error;
+    const std::size_t count = text.is_open() ? text.read_some(asio::buffer(bytes), error) : 0;
+    if (error) return;
+    const std::string_view read(bytes.data(), count);
+    for (const std::string& line : said.add(read, std::chrono::steady_clock::now())) {
+      if (handlers.on_text) handlers.on_text(line);
+    }
   }
 
   static asio::awaitable<void> write_all(std::shared_ptr<Impl> self) {
@@ -193,6 +255,7 @@ Result<TrainerProcess> TrainerProcess::start(asio::any_io_executor executor,
                                              TrainerHandlers handlers) {
   MH_TRY(Pipe input, make_pipe());
   MH_TRY(Pipe output, make_pipe());
+  MH_TRY(Pipe text, make_pipe());
   MH_TRY(Pipe problem, make_pipe());
   // Everything that allocates comes before the fork.
   std::vector<std::string> words = {command.program.string()};
@@ -204,8 +267,9 @@ Result<TrainerProcess> TrainerProcess::start(asio::any_io_executor executor,
   const pid_t pid = ::fork();
   if (pid < 0) return errno_error("cannot fork for", command.program, errno);
   if (pid == 0)
-    become_trainer(command, arguments.data(), environment.data(), input.read_end.get(),
-                   output.write_end.get(), problem.write_end.get(), parent);
+    become_trainer(command, arguments.data(), environment.data(),
+                   {input.read_end.get(), output.write_end.get(), text.write_end.get()},
+                   problem.write_end.get(), parent);
   ::setpgid(pid, pid);  // Both sides do it: whichever comes first.
   problem.write_end.reset();
   int error_number = 0;
@@ -225,8 +289,11 @@ Result<TrainerProcess> TrainerProcess::start(asio::any_io_executor executor,
   impl->pid = pid;
   impl->input.assign(input.write_end.release());
   impl->output.assign(output.read_end.release());
+  impl->text.assign(text.read_end.release());
+  impl->text.non_blocking(true);
   impl->process.assign(process.release());
   asio::co_spawn(executor, Impl::read_all(impl), asio::detached);
+  asio::co_spawn(executor, Impl::read_text(impl), asio::detached);
   asio::co_spawn(executor, Impl::reap(impl), asio::detached);
   return TrainerProcess(std::move(impl));
 }
@@ -246,6 +313,7 @@ TrainerProcess::~TrainerProcess() {
 
 void TrainerProcess::send(std::string frame) {
   if (impl_->is_drained) return;
+  impl_->frames.add(kFramesForOne);
   impl_->queue.push_back(std::move(frame));
   if (std::exchange(impl_->is_writing, true)) return;
   const auto executor = impl_->input.get_executor();

@@ -1,6 +1,6 @@
 // The trainer as a child process: its own process group, lowest priority, killed with the daemon
-// however that ends (PDEATHSIG, and the end of its standard input). Frames go in and out; its log
-// goes to the daemon's stderr.
+// however that ends (PDEATHSIG, and the end of its standard input). Frames go in and out; what it
+// writes to standard error comes as lines. It has no other descriptor, so no terminal either.
 // Threads: the io_context's one thread; handlers are called on it.
 #pragma once
 
@@ -29,7 +29,10 @@ struct TrainerCommand {
 
 struct TrainerHandlers {
   std::function<void(TrainerMessage)> on_message;
-  /// Called once, after the last message; how: "exit code 1", "signal 9 (Killed)", what it sent.
+  /// A line of its standard error, fit for a terminal; not more than trainer_talk.h allows.
+  std::function<void(const std::string& line)> on_text = nullptr;
+  /// Called once, after the last message; how: "exit code 1: its last line", "signal 9 (Killed)",
+  /// what it sent.
   std::function<void(std::string how)> on_ended;
 };
 

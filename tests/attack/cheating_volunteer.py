@@ -251,7 +251,7 @@ def become_client(options):
     settings = {"cheat": options.cheat, "factor": options.factor, "noise": options.noise, "honest": options.honest,
                 "seed": options.seed, "trainer": find_program("manyhands-trainer", options.trainer)}
     os.environ[SETTINGS] = json.dumps(settings)
-    os.execv(client, [client, "run", "--dir", options.dir, "--trainer", str(pathlib.Path(__file__).resolve()),
+    os.execv(client, [client, "run", "--dir", options.dir, "--sandbox", "off", "--trainer", str(pathlib.Path(__file__).resolve()),
                       *options.options])
 
 

@@ -108,8 +108,7 @@ class CrashRun:
         for index in range(CLIENTS):
             volunteer = harness.Volunteer(cluster, f"volunteer-{index}", [])
             self.trainers.append(crash_victims.Trainer(volunteer, self.decks["manyhands-trainer"]))
-            volunteer.run_options = ["--device", "cpu", "--threads", "1", "--verbose",
-                                     "--trainer", str(self.trainers[-1].script)]
+            volunteer.run_options = ["--device", "cpu", "--threads", "1", "--verbose"]
             harness.run(harness.BIN / "manyhands-client", "attach", cluster.join_url(), "--dir",
                         volunteer.directory, "--name", volunteer.name, "--yes", env=cluster.environment)
             cluster.volunteers[volunteer.name] = volunteer

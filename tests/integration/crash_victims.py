@@ -132,27 +132,33 @@ class Client(Victim):
         self.volunteer.process.kill()
 
     def start(self):
-        self.volunteer.start(self.environment())
+        self.volunteer.start({**self.environment(), "MANYHANDS_SANDBOX": str(sandbox_script(self.volunteer))})
 
 
+# In the place of manyhands-sandbox, which the client starts and which lets this variable pass to the trainer.
 TRAINER_SCRIPT = """#!/bin/sh
 # Starts the trainer; the first one to find the file gets the point that is in it.
-if mv "{file}" "{file}.taken" 2>/dev/null; then MANYHANDS_KILL_POINT=$(cat "{file}.taken"); fi
+if [ "$1" = run ] && mv "{file}" "{file}.taken" 2>/dev/null; then MANYHANDS_KILL_POINT=$(cat "{file}.taken"); fi
 export MANYHANDS_KILL_POINT
 exec "{program}" "$@"
 """
 
 
+def sandbox_script(volunteer):
+    return pathlib.Path(volunteer.cluster.directory) / f"{volunteer.name}.sandbox"
+
+
 class Trainer(Victim):
-    """The trainer of one volunteer: the client starts it, so its point waits in a file."""
+    """The trainer of one volunteer: the client starts it, so its point waits in a file. What dies is its sandbox's
+    outermost process; the others must end with it."""
 
     def __init__(self, volunteer, deck):
         super().__init__(f"trainer of {volunteer.name}", deck)
         self.volunteer = volunteer
         self.file = pathlib.Path(volunteer.cluster.directory) / f"{volunteer.name}.point"
-        self.script = pathlib.Path(volunteer.cluster.directory) / f"{volunteer.name}.trainer"
+        self.script = sandbox_script(volunteer)
         self.script.write_text(TRAINER_SCRIPT.format(file=self.file,
-                                                     program=harness.BIN / "manyhands-trainer"))
+                                                     program=harness.BIN / "manyhands-sandbox"))
         self.script.chmod(0o755)
         self.pid = None
         self.owner = None
@@ -165,7 +171,14 @@ class Trainer(Victim):
             children = pathlib.Path(f"/proc/{client.pid}/task/{client.pid}/children").read_text().split()
         except OSError:
             return None
-        return int(children[0]) if children else None
+        for child in children:
+            try:
+                # Not what only tries which layers there are.
+                if b"\0run\0" in pathlib.Path(f"/proc/{child}/cmdline").read_bytes():
+                    return int(child)
+            except OSError:
+                pass
+        return None
 
     def is_alive(self):
         return self.find_pid() is not None

@@ -47,7 +47,10 @@ Result<std::string> read_named(const std::string& what, const std::string& path,
 
 /// Writes an update so that a file that stands at `path` afterwards is whole, or there is none.
 Status write_update(const std::string& path, std::span<const std::byte> pack) {
-  UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  // The daemon has made the file: in its sandbox the trainer can make none.
+  UniqueFd file(::open(path.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC));
+  if (!file.is_open() && errno == ENOENT)
+    file = UniqueFd(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
   if (!file.is_open()) return errno_error("cannot create", path, errno);
   before_write.pass();
   const std::size_t half = pack.size() / 2;

@@ -49,6 +49,7 @@ class ProcessTest : public ::testing::Test {
     handlers.on_message = [this](TrainerMessage message) {
       messages_.push_back(std::move(message));
     };
+    handlers.on_text = [this](const std::string& line) { lines_.push_back(line); };
     handlers.on_ended = [this](std::string how) { ended_ = std::move(how); };
     auto started = TrainerProcess::start(io_.get_executor(),
                                          {.program = script,
@@ -72,6 +73,7 @@ class ProcessTest : public ::testing::Test {
   boost::asio::io_context io_;
   std::optional<TrainerProcess> trainer_;
   std::vector<TrainerMessage> messages_;
+  std::vector<std::string> lines_;
   std::optional<std::string> ended_;
 };
 
@@ -109,6 +111,28 @@ TEST_F(ProcessTest, ATrainerThatTalksNonsenseIsEnded) {
   start("printf 'what is a frame?'; sleep 60");
   run_until([this] { return ended_.has_value(); });
   EXPECT_NE(ended_->find("the trainer sent a frame of"), std::string::npos) << *ended_;
+}
+
+TEST_F(ProcessTest, ATrainerThatTalksWithoutEndIsEnded) {
+  start(std::string("while true; do ") + kReady + "; done");
+  run_until([this] { return ended_.has_value(); });
+  EXPECT_EQ(*ended_, "the trainer sent more messages than it was asked for");
+  EXPECT_LT(messages_.size(), 1200u);
+}
+
+TEST_F(ProcessTest, DeeplyNestedNonsenseIsAnErrorLikeAnyOther) {
+  // A frame of 900,000 opening brackets.
+  start("printf '\\xa0\\xbb\\x0d\\x00'; head -c 900000 /dev/zero | tr '\\0' '['; sleep 60");
+  run_until([this] { return ended_.has_value(); });
+  EXPECT_NE(ended_->find("no JSON object"), std::string::npos) << *ended_;
+}
+
+TEST_F(ProcessTest, WhatItWritesToStandardErrorComesAsLinesAndExplainsItsEnd) {
+  start("echo 'one; \x1b[31m' >&2; echo -n 'no such library' >&2; exit 127");
+  run_until([this] { return ended_.has_value(); });
+  EXPECT_EQ(*ended_, "exit code 127: no such library");
+  ASSERT_EQ(lines_.size(), 1u);
+  EXPECT_EQ(lines_[0], "one;  [31m");
 }
 
 TEST_F(ProcessTest, ATrainerThatClosesItsOutputIsEnded) {
