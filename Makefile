@@ -1,7 +1,7 @@
 # What people type. The build itself is CMake's: see CMakePresets.json.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build test soak sim mutants demo demo-attack lint format asan tsan bench bench-server bench-store conformance clean
+.PHONY: help setup build test soak sim mutants demo demo-attack escapes lint format asan tsan bench bench-server bench-store conformance clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -38,6 +38,9 @@ demo: ready ## set up, build, train Fashion-MNIST with four volunteers on this m
 
 demo-attack: ready ## the same with six volunteers, two of whom cheat
 	@scripts/demo-attack.sh
+
+escapes: ready ## what a hostile trainer can do, with each layer of its sandbox taken away
+	@python3 -B tests/attack/escapes.py table
 
 lint: ## layering, sizes, words, banned calls, format
 	@/usr/bin/env python3 tests/lint/lint.py
