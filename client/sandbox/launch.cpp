@@ -84,8 +84,8 @@ Result<std::vector<Door>> doors_of(const Plan& plan) {
   // Not /dev/zero: to map it is to take memory that no limit counts.
   for (const char* device : {"/dev/null", "/dev/urandom"})
     add_if_there(doors, device, Door::Use::kDevice);
-  for (const fs::path& folder : plan.inputs) doors.push_back({folder, Door::Use::kRead});
-  for (const fs::path& folder : plan.outputs) doors.push_back({folder, Door::Use::kWrite});
+  if (!plan.input.empty()) doors.push_back({plan.input, Door::Use::kRead});
+  if (!plan.output.empty()) doors.push_back({plan.output, Door::Use::kWrite});
   return doors;
 }
 

@@ -28,6 +28,8 @@ constexpr rlim_t kCpuSecondsMax = 7 * 24 * 3600;
 constexpr rlim_t kSpareThreads = 64;
 // A user namespace counts its own processes since Linux 5.14; before it, those of the whole user.
 constexpr int kOwnCountVersion = 5014;
+// All of the user's: far above what a desktop has, far below all numbers of the machine.
+constexpr rlim_t kProcessesOfUserMax = 8192;
 // Each pid namespace has its own limit of numbers since Linux 6.14; before it, this is all of the
 // machine's.
 constexpr int kOwnNumbersVersion = 6014;
@@ -60,8 +62,9 @@ Status limit(__rlimit_resource resource, const char* what, rlim_t wanted) {
 Status apply_limits(const Plan& plan) {
   const Limits& limits = plan.limits;
   const rlim_t threads = limits.threads;
-  if (plan.layers.has(Layer::kUser) && kernel_version() >= kOwnCountVersion)
-    MH_TRY_VOID(limit(RLIMIT_NPROC, "processes", processes_max(plan)));
+  const bool has_own_count = plan.layers.has(Layer::kUser) && kernel_version() >= kOwnCountVersion;
+  MH_TRY_VOID(
+      limit(RLIMIT_NPROC, "processes", has_own_count ? processes_max(plan) : kProcessesOfUserMax));
   MH_TRY_VOID(limit(RLIMIT_DATA, "memory", limits.memory_bytes));
   if (!plan.has_gpu)
     MH_TRY_VOID(limit(RLIMIT_AS, "addresses", limits.memory_bytes + limits.mapped_bytes));

@@ -28,12 +28,8 @@ void define_run(CLI::App& app, Arguments& arguments) {
                  .threads = 1};
   app.add_option("--layers", arguments.layers, "Layers to apply: all, none or a list")
       ->capture_default_str();
-  app.add_option("--input", plan.inputs, "Folder that may be read")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  app.add_option("--output", plan.outputs, "Folder whose files may be written")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option("--input", plan.input, "Folder that may be read");
+  app.add_option("--output", plan.output, "Folder whose files may be written");
   app.add_option("--memory-bytes", plan.limits.memory_bytes, "Private memory")
       ->capture_default_str();
   app.add_option("--mapped-bytes", plan.limits.mapped_bytes, "Mapped files beside it")

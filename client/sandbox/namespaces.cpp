@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
+#include <string>
 #include <string_view>
 
 #include "proto/base/bytes.h"
@@ -36,6 +38,14 @@ int flags_of(LayerSet layers) {
   return flags;
 }
 
+Error refusal(int error_number) {
+  if (error_number == ENOSPC)
+    return fail(Errc::kPermissionDenied,
+                "no namespace may be made here (the user.max_*_namespaces settings)");
+  return fail(Errc::kPermissionDenied,
+              std::string("no namespace may be made here: ") + ::strerrordesc_np(error_number));
+}
+
 // Outside, files that this process opens are still its user's; inside, it is nobody in particular.
 Status map_user(uid_t user, gid_t group) {
   const std::string inner = std::to_string(kInnerId) + " ";
@@ -50,8 +60,7 @@ Status enter_namespaces(LayerSet layers) {
   const uid_t user = ::geteuid();
   const gid_t group = ::getegid();
   const int flags = flags_of(layers);
-  if (flags != 0 && ::unshare(flags) != 0)
-    return errno_error("cannot make the namespaces", layers.text(), errno);
+  if (flags != 0 && ::unshare(flags) != 0) return refusal(errno);
   if (layers.has(Layer::kUser)) {
     MH_TRY_VOID(map_user(user, group));
     // The second lock behind the list of system calls; where /proc/sys is read-only there is one.

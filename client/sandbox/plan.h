@@ -26,10 +26,10 @@ struct Plan {
   LayerSet layers;
   std::filesystem::path program;
   std::vector<std::string> arguments;
-  /// Read only, whole folders.
-  std::vector<std::filesystem::path> inputs;
-  /// Folders in which existing files may be written; none can be made.
-  std::vector<std::filesystem::path> outputs;
+  /// A folder that may be read; empty: none.
+  std::filesystem::path input;
+  /// A folder in which existing files may be written, and none made; empty: none.
+  std::filesystem::path output;
   Limits limits;
   /// The NVIDIA driver's device nodes, libraries and /proc are let in.
   bool has_gpu = false;
