@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "proto/base/utf8.h"
+
 namespace mh::cli {
 
 // Columns as wide as their widest cell; numbers to the right, words to the left. UTF-8 counts as
@@ -30,8 +32,6 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-// Text of a peer made safe for a terminal.
-std::string printable(std::string_view text);
 // 12345678 → "12,345,678".
 std::string with_commas(std::uint64_t number);
 // 1536 → "1.5 KiB".

@@ -1,8 +1,9 @@
-// Is a text well-formed UTF-8? Pure.
+// Is a text well-formed UTF-8, and may a terminal see it? Pure.
 #pragma once
 
 #include <cstddef>
 #include <optional>
+#include <string>
 #include <string_view>
 
 namespace mh {
@@ -13,5 +14,8 @@ std::size_t utf8_length(std::string_view text);
 
 // Offset of the first byte that belongs to no well-formed sequence; none: all of it is UTF-8.
 std::optional<std::size_t> find_bad_utf8(std::string_view text);
+
+// Text of a peer made safe for a terminal.
+std::string printable(std::string_view text);
 
 }  // namespace mh

@@ -10,6 +10,7 @@
 namespace mh::net {
 namespace {
 
+constexpr std::size_t kSentenceBytesMax = 300;
 // A longer query may be refused on the way.
 constexpr std::size_t kGetTargetBytesMax = 4 * 1024;
 constexpr std::uint64_t kTimeoutMsMax = 9'999'999'999;
@@ -50,6 +51,14 @@ Result<std::string> plain_body(const HttpResponse& response, std::uint64_t bytes
     return fail(Errc::kResourceExhausted, "the reply has " + std::to_string(response.body.size()) +
                                               " bytes, the limit is " + std::to_string(bytes_max));
   return response.body;
+}
+
+// The first line of a page for people, as far as it is text.
+std::string first_sentence(std::string_view text) {
+  std::string line(text.substr(0, std::min(text.find_first_of("\r\n"), kSentenceBytesMax)));
+  std::replace_if(
+      line.begin(), line.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+  return line;
 }
 
 }  // namespace
@@ -118,8 +127,11 @@ Status decode_reply(const HttpResponse& response, const CallOptions& options, Me
         parse_error_body(*body, code, metadata != nullptr ? &metadata->error_details : &details);
     if (error) return *std::move(error);
   }
-  return fail(code, "HTTP status " + std::to_string(response.status) + " (" +
-                        std::string(reason_phrase(response.status)) + ")");
+  // What refuses before it looks at the call says why in a sentence.
+  std::string why(reason_phrase(response.status));
+  if (body.has_value() && iequals(media_type(response.headers), "text/plain"))
+    why = first_sentence(*body);
+  return fail(code, "HTTP status " + std::to_string(response.status) + " (" + why + ")");
 }
 
 }  // namespace mh::net

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "proto/base/result.h"
@@ -32,6 +33,10 @@ struct HttpClientOptions {
   /// For https: PEM text of the authorities (or self-signed certificates) to trust instead of the
   /// system's; empty: the system's.
   std::string tls_trusted_pem;
+  /// For https: of the server's key (certificate.h); it then decides alone whether this is the
+  /// server. A refusal by it ends with `tls_advice`: what the user should do then.
+  std::optional<Digest> tls_fingerprint;
+  std::string tls_advice;
   std::chrono::milliseconds connect_timeout = std::chrono::seconds(10);
   /// Between the last byte sent and the head of the reply, for blobs and uploads.
   std::chrono::milliseconds reply_timeout = std::chrono::seconds(30);

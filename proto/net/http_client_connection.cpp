@@ -132,17 +132,16 @@ asio::awaitable<Status> HttpClient::Impl::connect(Deadline deadline) {
 
 asio::awaitable<Status> HttpClient::Impl::start_tls(Deadline deadline) {
   if (!tls_) {
-    MH_CO_TRY(tls_, TlsContext::for_client(options.tls_trusted_pem));
+    MH_CO_TRY(tls_, TlsContext::for_client(options.tls_trusted_pem, options.tls_fingerprint));
   }
   const auto stream = stream_;
   const ErrorCode error = co_await stream->connect_tls(tls_, server.host, deadline);
   if (!error) co_return Status();
-  const std::string distrust = stream->distrust();
-  if (!distrust.empty())
-    co_return fail(Errc::kUnavailable, "cannot connect to " + server.text() +
-                                           ": its certificate is not to be trusted (" + distrust +
-                                           ")");
-  co_return error_of(error, "cannot connect to");
+  std::string why = stream->distrust();
+  if (stream->has_wrong_key() && !options.tls_advice.empty()) why += ". " + options.tls_advice;
+  if (why.empty()) why = explain_handshake(error);
+  if (why.empty()) co_return error_of(error, "cannot connect to");
+  co_return fail(Errc::kUnavailable, "cannot connect to " + server.text() + ": " + why);
 }
 
 std::string HttpClient::Impl::head_text(const HttpRequest& request, const BodySource& body) const {

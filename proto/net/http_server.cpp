@@ -8,6 +8,7 @@
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/v6_only.hpp>
+#include <boost/asio/ssl/error.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/write.hpp>
 
@@ -29,6 +30,7 @@ constexpr int kWelcomedAtOnce = 64;
 // Connections closed in one go while there are no descriptors, and how often the log says so.
 constexpr int kRefusedAtOnce = 64;
 constexpr auto kAcceptWarningInterval = std::chrono::seconds(10);
+constexpr auto kHandshakeWarningInterval = std::chrono::seconds(10);
 constexpr auto kStopLook = std::chrono::milliseconds(10);
 constexpr std::string_view kFullResponse =
     "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 51\r\n"
@@ -196,6 +198,15 @@ void HttpServer::Impl::welcome(tcp::socket socket) {
                                            peer.address().to_string(), std::move(address));
   add_session(session);
   asio::co_spawn(executor, Session::run(std::move(session)), log_end);
+}
+
+void HttpServer::Impl::tell_failed_handshake(const std::string& peer, const ErrorCode& error) {
+  // Who goes away in the middle, or is too slow, has no need of an explanation.
+  if (error.category() != asio::error::get_ssl_category()) return;
+  const auto now = HttpStream::Clock::now();
+  if (now < handshake_warning_due.load()) return;
+  handshake_warning_due = now + kHandshakeWarningInterval;
+  log_info("a TLS handshake failed", {{"peer", peer}, {"why", error.message()}});
 }
 
 void HttpServer::Impl::refuse_some_for_lack_of_descriptors() {

@@ -97,6 +97,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   std::atomic<std::uint64_t> body_bytes_in_flight = 0;
   std::atomic<std::uint64_t> bytes_received = 0;
   std::atomic<std::uint64_t> bytes_sent = 0;
+  std::atomic<std::chrono::steady_clock::time_point> handshake_warning_due{};
 
   /// For a session, or the acceptor: whatever runs on it runs one at a time.
   asio::any_io_executor make_executor() const;
@@ -106,6 +107,9 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   boost::system::error_code welcome_more();
   void refuse_some_for_lack_of_descriptors();
   void close_acceptor();
+
+  /// Says in the log why, now and then: strangers can cause as many as they like.
+  void tell_failed_handshake(const std::string& peer, const boost::system::error_code& error);
 
   /// The handler of the longest page path that matches, or null.
   const PageHandler* find_page(std::string_view path) const;

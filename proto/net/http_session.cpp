@@ -54,9 +54,17 @@ asio::awaitable<void> Session::run(std::shared_ptr<Session> self) {
 asio::awaitable<void> Session::accept_tls() {
   is_idle_ = true;
   const Deadline deadline = Clock::now() + server_->options.handshake_timeout;
-  const ErrorCode error = co_await stream_->accept_tls(server_->tls, deadline);
+  ErrorCode error = co_await stream_->expect_tls(deadline);
+  const bool is_plain = error == asio::error::no_protocol_option;
+  if (!error) error = co_await stream_->accept_tls(server_->tls, deadline);
   is_idle_ = false;
-  if (error) is_open_ = false;
+  if (is_plain) {
+    // It has sent its request readable already; in the same way it hears why that goes no further.
+    co_await refuse_head(400, "this port speaks TLS only: use the server's https:// address");
+  } else if (error) {
+    is_open_ = false;
+    server_->tell_failed_handshake(peer_address_, error);
+  }
 }
 
 asio::awaitable<void> Session::serve() {

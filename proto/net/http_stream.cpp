@@ -2,6 +2,7 @@
 #include "proto/net/http_stream.h"
 
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
@@ -20,6 +21,8 @@ constexpr std::size_t kBufferBytes = 2 * 1024;
 // What one record of TLS carries at most.
 constexpr std::size_t kRecordBytes = 16 * 1024;
 constexpr int kStepsInARow = 16;
+// The kind of record that every handshake of TLS begins with.
+constexpr unsigned char kHandshakeRecord = 0x16;
 constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
 
 short poll_now(int descriptor, short events) {
@@ -167,6 +170,17 @@ asio::awaitable<HttpStream::ErrorCode> HttpStream::accept_tls(std::shared_ptr<Tl
                                                               Deadline deadline) {
   tls_ = std::make_unique<TlsConnection>(std::move(context), socket_.native_handle());
   co_return co_await shake_hands(deadline);
+}
+
+asio::awaitable<HttpStream::ErrorCode> HttpStream::expect_tls(Deadline deadline) {
+  begin_operation(deadline);
+  auto [error] = co_await socket_.async_wait(asio::ip::tcp::socket::wait_read, kToken);
+  unsigned char first = 0;
+  const bool is_other = !error &&
+                        ::recv(socket_.native_handle(), &first, 1, MSG_PEEK | MSG_DONTWAIT) == 1 &&
+                        first != kHandshakeRecord;
+  error = end_operation(error);
+  co_return is_other ? ErrorCode(asio::error::no_protocol_option) : error;
 }
 
 asio::awaitable<HttpStream::ErrorCode> HttpStream::connect_tls(std::shared_ptr<TlsContext> context,

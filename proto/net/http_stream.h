@@ -43,6 +43,9 @@ class HttpStream : public std::enable_shared_from_this<HttpStream> {
   asio::awaitable<ErrorCode> connect(asio::ip::tcp::endpoint endpoint, Deadline deadline);
   /// Makes the connection a TLS one, as the server, or as a client of `host`.
   asio::awaitable<ErrorCode> accept_tls(std::shared_ptr<TlsContext> context, Deadline deadline);
+  /// Waits for the first byte and leaves it where it is; no_protocol_option if no handshake of TLS
+  /// begins with it.
+  asio::awaitable<ErrorCode> expect_tls(Deadline deadline);
   asio::awaitable<ErrorCode> connect_tls(std::shared_ptr<TlsContext> context, std::string host,
                                          Deadline deadline);
   /// Reads some bytes behind buffered(); no_buffer_space if that would exceed bytes_max.
@@ -64,8 +67,9 @@ class HttpStream : public std::enable_shared_from_this<HttpStream> {
   void drop_empty_buffer();
 
   bool is_tls() const { return tls_ != nullptr; }
-  /// Why the server's certificate was refused; empty: it was not.
+  /// Why the server was refused, and what can be done about it; empty: it was not.
   std::string distrust() const { return tls_ ? tls_->distrust() : std::string(); }
+  bool has_wrong_key() const { return tls_ && tls_->wrong_fingerprint().has_value(); }
 
   /// Ends the operation under way.
   void cancel();

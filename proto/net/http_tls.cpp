@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "proto/base/check.h"
+#include "proto/net/certificate.h"
 
 namespace mh::net {
 namespace {
@@ -35,6 +36,8 @@ using KeyPointer = std::unique_ptr<EVP_PKEY, Free<EVP_PKEY_free>>;
 using ContextPointer = std::unique_ptr<SSL_CTX, Free<SSL_CTX_free>>;
 
 constexpr unsigned char kSessionContext[] = "manyhands";
+// Of TLS 1.2; those of 1.3 are all sound.
+constexpr const char* kCiphers = "ECDHE+AESGCM:ECDHE+CHACHA20";
 
 // OpenSSL's own socket BIO writes without MSG_NOSIGNAL: a peer that has gone would end the program.
 int receive_some(BIO* bio, char* out, int size) {
@@ -103,7 +106,8 @@ BioPointer reader_of(const std::string& pem) {
 int no_password(char*, int, int, void*) { return 0; }
 
 void set_common(SSL_CTX* context) {
-  SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+  MH_CHECK(SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) == 1);
+  MH_CHECK(SSL_CTX_set_cipher_list(context, kCiphers) == 1);
   SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
   SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                                 SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
@@ -150,6 +154,22 @@ Status trust_only(SSL_CTX* context, const std::string& pem) {
   return {};
 }
 
+// What whoever reads the refusal can do.
+const char* advice_for(long verify_result) {
+  switch (verify_result) {
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+      return "the server's admin must renew it, unless the clock of this computer is wrong";
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+      return "is the clock of this computer right?";
+    case X509_V_ERR_HOSTNAME_MISMATCH:
+    case X509_V_ERR_IP_ADDRESS_MISMATCH:
+      return "it is made for another address: use that one";
+    default:
+      return "use the whole address that the server printed, with @FINGERPRINT at its end, or name "
+             "its authority with --ca-file";
+  }
+}
+
 }  // namespace
 
 Result<std::shared_ptr<TlsContext>> TlsContext::for_server(const std::string& certificate_pem,
@@ -167,7 +187,8 @@ Result<std::shared_ptr<TlsContext>> TlsContext::for_server(const std::string& ce
   return std::shared_ptr<TlsContext>(new TlsContext(context.release()));
 }
 
-Result<std::shared_ptr<TlsContext>> TlsContext::for_client(const std::string& trusted_pem) {
+Result<std::shared_ptr<TlsContext>> TlsContext::for_client(
+    const std::string& trusted_pem, const std::optional<Digest>& fingerprint) {
   ContextPointer context(SSL_CTX_new(TLS_client_method()));
   MH_CHECK(context != nullptr);
   set_common(context.get());
@@ -181,6 +202,9 @@ Result<std::shared_ptr<TlsContext>> TlsContext::for_client(const std::string& tr
   SSL_CTX_sess_set_new_cb(context.get(), keep_session);
   const std::shared_ptr<TlsContext> made(new TlsContext(context.release()));
   SSL_CTX_set_app_data(made->context_, made.get());
+  made->fingerprint_ = fingerprint;
+  if (fingerprint)
+    SSL_CTX_set_cert_verify_callback(made->context_, compare_fingerprint, made.get());
   return made;
 }
 
@@ -195,6 +219,18 @@ int TlsContext::keep_session(SSL* ssl, SSL_SESSION* session) {
   return 1;  // it is ours now
 }
 
+// In the place of OpenSSL's look at the chain: an authority or a date changes nothing.
+int TlsContext::compare_fingerprint(X509_STORE_CTX* store, void* self) {
+  auto* ssl =
+      static_cast<SSL*>(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
+  auto* connection = static_cast<TlsConnection*>(SSL_get_app_data(ssl));
+  const Digest found = key_fingerprint(X509_STORE_CTX_get0_cert(store));
+  const bool is_right = found == *static_cast<TlsContext*>(self)->fingerprint_;
+  if (!is_right) connection->wrong_fingerprint_ = found;
+  X509_STORE_CTX_set_error(store, is_right ? X509_V_OK : X509_V_ERR_APPLICATION_VERIFICATION);
+  return is_right ? 1 : 0;
+}
+
 TlsConnection::TlsConnection(std::shared_ptr<TlsContext> context, int descriptor)
     : context_(std::move(context)),
       descriptor_(descriptor),
@@ -207,6 +243,7 @@ TlsConnection::TlsConnection(std::shared_ptr<TlsContext> context, int descriptor
     : TlsConnection(std::move(context), descriptor) {
   MH_CHECK(!host.empty());
   SSL_set_connect_state(ssl_);
+  SSL_set_app_data(ssl_, this);
   ErrorCode error;
   asio::ip::make_address(host, error);
   if (!error) {
@@ -293,8 +330,34 @@ void TlsConnection::close_sending() {
 bool TlsConnection::is_resumed() const { return SSL_session_reused(ssl_) == 1; }
 
 std::string TlsConnection::distrust() const {
+  if (wrong_fingerprint_)
+    return "the key that it shows is not the one that was expected: its fingerprint is " +
+           fingerprint_text(*wrong_fingerprint_) + ", not " +
+           fingerprint_text(*context_->fingerprint_) + ". Nothing was sent to it";
   const long result = SSL_get_verify_result(ssl_);
-  return result == X509_V_OK ? std::string() : X509_verify_cert_error_string(result);
+  if (result == X509_V_OK) return {};
+  return "its certificate is not to be trusted (" +
+         std::string(X509_verify_cert_error_string(result)) + "): " + advice_for(result);
+}
+
+std::string explain_handshake(const ErrorCode& error) {
+  if (error.category() != asio::error::get_ssl_category()) return {};
+  switch (ERR_GET_REASON(static_cast<unsigned long>(error.value()))) {
+    case SSL_R_HTTP_REQUEST:
+    case SSL_R_WRONG_VERSION_NUMBER:
+    case SSL_R_PACKET_LENGTH_TOO_LONG:
+      return "there is no TLS on this port; if it is plain HTTP, the address begins with http://";
+    case SSL_R_TLSV1_ALERT_PROTOCOL_VERSION:
+    case SSL_R_UNSUPPORTED_PROTOCOL:
+    case SSL_R_VERSION_TOO_LOW:
+    case SSL_R_NO_PROTOCOLS_AVAILABLE:
+      return "it speaks no TLS as new as 1.2, and older ones are not safe: it must be updated";
+    case SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE:
+    case SSL_R_NO_SHARED_CIPHER:
+      return "it has no modern cipher in common with us: it must be updated";
+    default:
+      return {};
+  }
 }
 
 }  // namespace mh::net

@@ -14,7 +14,7 @@ constexpr std::uint16_t kHttpsPort = 443;
 Error bad_url(std::string_view text, const std::string& why) {
   return fail(Errc::kInvalidArgument, "'" + std::string(text.substr(0, 200)) +
                                           "' is no server URL: " + why +
-                                          "; it looks like http://example.org:8470");
+                                          "; it looks like https://example.org:8470");
 }
 
 bool is_host_character(char c) {
@@ -79,6 +79,12 @@ Result<Url> parse_url(std::string_view text) {
     url.port = static_cast<std::uint16_t>(*number);
   }
   return url;
+}
+
+bool is_loopback(std::string_view host) {
+  if (iequals(host, "localhost") || host == "::1") return true;
+  const bool is_number = host.find_first_not_of("0123456789.") == std::string_view::npos;
+  return is_number && host.starts_with("127.");
 }
 
 }  // namespace mh::net

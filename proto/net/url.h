@@ -28,4 +28,7 @@ struct Url {
 /// name, query, blanks or control characters).
 Result<Url> parse_url(std::string_view text);
 
+/// True for names of this machine itself: localhost, 127.x.x.x, ::1. What goes there stays here.
+bool is_loopback(std::string_view host);
+
 }  // namespace mh::net

@@ -81,7 +81,7 @@ TEST(Url, SaysWhatIsWrong) {
         "http://[::1", "http://host\r\nX: y", "http://ho$t"}) {
     const auto url = parse_url(text);
     ASSERT_FALSE(url.has_value()) << text;
-    EXPECT_NE(url.error().message.find("http://example.org"), std::string::npos);
+    EXPECT_NE(url.error().message.find("https://example.org"), std::string::npos);
   }
 }
 

@@ -8,12 +8,15 @@
 #include <array>
 #include <boost/asio/error.hpp>
 
+#include "proto/net/certificate.h"
 #include "proto/net/http_tls.h"
 #include "tests/unit/net_io/scripted_server.h"
 #include "tests/unit/net_io/server_fixture.h"
 
 namespace mh::net {
 namespace {
+
+using ErrorCode = boost::system::error_code;
 
 struct Identity {
   std::string certificate;
@@ -167,18 +170,48 @@ TEST_F(TlsTest, HandshakesThatDoNotEndAreCut) {
   EXPECT_TRUE(wait_until([this] { return server_->stats().connections_open == 0; }));
 }
 
-TEST_F(TlsTest, BytesThatAreNoTlsEndTheConnectionUnanswered) {
+TEST_F(TlsTest, BytesThatAreNoTlsEndTheConnection) {
   start_tls();
-  EXPECT_EQ(talk("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").find("HTTP/1.1"), std::string::npos);
   RawSocket rubbish(port_);
   rubbish.send(std::string(100'000, '\x16'));
   rubbish.read_to_end();
   EXPECT_TRUE(rubbish.is_closed());
   EXPECT_EQ(server_->stats().requests, 0U);
+  // Plain HTTP is answered, but goes no further.
+  const std::string answer = talk("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 400 ")) << answer;
+  EXPECT_NE(answer.find("this port speaks TLS only"), std::string::npos) << answer;
+  EXPECT_EQ(server_->stats().requests_refused, 1U);
+  BlockingClient plain(url(), client_options());
+  const auto refused = call(plain);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_NE(refused.error().message.find("this port speaks TLS only"), std::string::npos);
   // The other way round: a client that expects TLS of a plain server.
   stop();
   start();
-  EXPECT_EQ(refusal(tls_url(), trusting()).code, Errc::kUnavailable);
+  const Error error = refusal(tls_url(), trusting());
+  EXPECT_EQ(error.code, Errc::kUnavailable);
+  EXPECT_NE(error.message.find("there is no TLS on this port"), std::string::npos) << error.message;
+}
+
+TEST_F(TlsTest, AFingerprintDecidesAloneWhoTheServerIs) {
+  identity_ = make_identity("DNS:elsewhere.example", -1);
+  start_tls();
+  HttpClientOptions options = client_options();
+  options.tls_fingerprint = read_certificate(identity_.certificate)->fingerprint;
+  // Name, date and signer of the certificate say nothing then.
+  BlockingClient client(tls_url(), options);
+  EXPECT_EQ(call(client, 7)->yaml(), "job 7");
+  options.tls_fingerprint->bytes[31] ^= 1U;
+  options.tls_advice = "Ask Ada";
+  // An authority does not help another key.
+  options.tls_trusted_pem = identity_.certificate;
+  const Error error = refusal(tls_url(), options);
+  EXPECT_EQ(error.code, Errc::kUnavailable);
+  EXPECT_NE(error.message.find("not the one that was expected"), std::string::npos)
+      << error.message;
+  EXPECT_TRUE(error.message.ends_with("Nothing was sent to it. Ask Ada")) << error.message;
+  EXPECT_EQ(server_->stats().requests, 1U);
 }
 
 TEST_F(TlsTest, ADownloadThatIsCutGoesOn) {
@@ -311,6 +344,27 @@ TEST_F(TlsStepsTest, TheNextConnectionContinuesTheSession) {
   connect();
   EXPECT_TRUE(client_->is_resumed());
   EXPECT_EQ(client_->distrust(), "");
+}
+
+TEST_F(TlsStepsTest, APinnedClientSaysNothingToAnotherKey) {
+  Digest other = read_certificate(identity_.certificate)->fingerprint;
+  other.bytes[0] ^= 0x80U;
+  int ends[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+  const UniqueFd peer(ends[0]);
+  const UniqueFd own(ends[1]);
+  TlsConnection server(server_context_, peer.get());
+  TlsConnection client(*TlsContext::for_client("", other), own.get(), "localhost");
+  TlsStep of_client;
+  for (int i = 0; i < 10 && !of_client.error; ++i) {
+    of_client = client.handshake();
+    server.handshake();
+  }
+  EXPECT_TRUE(of_client.error);
+  ASSERT_TRUE(client.wrong_fingerprint().has_value());
+  EXPECT_EQ(*client.wrong_fingerprint(), read_certificate(identity_.certificate)->fingerprint);
+  EXPECT_NE(client.write("secret").error, ErrorCode());
+  EXPECT_TRUE(server.read(bytes_).error);
 }
 
 TEST_F(TlsStepsTest, TheEndIsToldFromACut) {
