@@ -170,8 +170,8 @@ VerbRun define_invite(OptionSink& options) {
   const auto arguments = std::make_shared<InviteArguments>();
   options.text("--account", arguments->account,
                "Account of the joining hosts; default: volunteers");
-  options.number("--uses", arguments->uses, 0, 1'000'000, "How many hosts may join; 0: 1,000");
-  options.number("--days", arguments->days, 0, kDaysMax, "How long it works; 0: 30 days");
+  options.number("--uses", arguments->uses, 0, 1'000'000, "How many hosts may join; 0: 100");
+  options.number("--days", arguments->days, 0, kDaysMax, "How long it works; 0: 7 days");
   return [arguments](Context& context) { return run_invite(context, *arguments); };
 }
 

@@ -77,6 +77,10 @@ void add_global_flags(CLI::App& app, GlobalFlags& flags) {
                  "The server's URL [MANYHANDS_SERVER, else the login]");
   app.add_option("--token-file", flags.login.token_file,
                  "File with the token; - is standard input [MANYHANDS_TOKEN, else the login]");
+  app.add_option("--ca-file", flags.login.authority_file,
+                 "PEM file of the authorities to trust instead of the system's");
+  app.add_flag("--insecure-http", flags.login.is_insecure_http,
+               "Use an http:// address beyond this machine: everything travels readable");
   app.add_flag("--json", flags.wants_json, "Print JSON for scripts");
 }
 
@@ -112,9 +116,11 @@ int run_cli(int argc, const char* const* argv, std::ostream& out, std::ostream& 
   CLI::App app("manyhands: data sets, jobs, models and hosts of a Manyhands server", "manyhands");
   app.set_version_flag("--version", std::string(kVersion));
   app.require_subcommand(1);
-  app.footer(std::string("Example:\n  manyhands login http://127.0.0.1:8470 --token-file "
-                         "srv/admin.token\n  manyhands job list\n\nEvery command has --help. ") +
-             kExitCodes);
+  app.footer(
+      std::string(
+          "Example:\n  manyhands login 'https://127.0.0.1:8470/#@FINGERPRINT' "
+          "--token-file srv/admin.token\n  manyhands job list\n\nEvery command has --help. ") +
+      kExitCodes);
   CommandLine line;
   add_verbs(app, line);
   if (const auto code = parse_command_line(app, argc, argv)) return *code;

@@ -5,9 +5,19 @@
 #include <unistd.h>
 
 #include "proto/base/build_info.h"
+#include "proto/net/certificate.h"
 #include "proto/net/http_client.h"
+#include "proto/net/server_link.h"
 
 namespace mh::cli {
+namespace {
+
+constexpr const char* kOtherServer =
+    "This is not the server that was meant, or it has a new key. Ask its admin; if the key was "
+    "replaced, 'manyhands login' with the new address, else somebody is between this computer and "
+    "the server";
+
+}  // namespace
 
 struct Context::Connection {
   Connection(const net::Url& url, const net::HttpClientOptions& options) : client(url, options) {}
@@ -31,7 +41,13 @@ Status Context::connect() {
     MH_TRY(login_, find_login(flags_.login));
   }
   MH_TRY(const net::Url url, net::parse_url(login_.server));
+  MH_TRY_VOID(net::check_plain_http(url, login_.is_insecure_http, "--insecure-http"));
   net::HttpClientOptions options;
+  options.tls_trusted_pem = login_.authority_pem;
+  options.tls_advice = kOtherServer;
+  if (!login_.fingerprint.empty()) {
+    MH_TRY(options.tls_fingerprint, net::parse_fingerprint(login_.fingerprint));
+  }
   options.bearer_token = login_.token;
   options.user_agent = "manyhands/" + std::string(kVersion);
   connection_ = std::make_unique<Connection>(url, options);
@@ -42,7 +58,8 @@ Error Context::explain(Error error) const {
   switch (error.code) {
     case Errc::kUnavailable:
     case Errc::kDeadlineExceeded:
-      error.message = "cannot reach " + login_.server + ": " + error.message;
+      if (!error.message.starts_with("cannot connect to "))
+        error.message = "cannot reach " + login_.server + ": " + error.message;
       break;
     case Errc::kUnauthenticated:
       error.message = login_.server + " does not accept the token (" + error.message +

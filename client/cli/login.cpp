@@ -5,10 +5,13 @@
 #include <nlohmann/json.hpp>
 
 #include "proto/base/file.h"
-#include "proto/net/url.h"
+#include "proto/net/certificate.h"
+#include "proto/net/server_link.h"
 
 namespace mh::cli {
 namespace {
+
+constexpr std::uint64_t kAuthorityBytesMax = 32 * 1024;
 
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
@@ -23,7 +26,10 @@ Result<Login> read_login(const std::filesystem::path& path) {
                ? json[key].get<std::string>()
                : std::string();
   };
-  const Login login{text_of("server"), text_of("token")};
+  const bool is_insecure_http =
+      json.is_object() && json.contains("insecure_http") && json["insecure_http"] == true;
+  const Login login{text_of("server"), text_of("token"), text_of("fingerprint"),
+                    text_of("authority"), is_insecure_http};
   if (login.server.empty())
     return fail(Errc::kInvalidArgument,
                 path.string() + " holds no login: run 'manyhands login URL' again");
@@ -36,6 +42,21 @@ std::filesystem::path login_path() {
   std::string folder = environment("XDG_CONFIG_HOME");
   if (folder.empty()) folder = environment("HOME") + "/.config";
   return std::filesystem::path(folder) / "manyhands" / "login.json";
+}
+
+Result<Login> parse_server(const std::string& text, const LoginFlags& flags) {
+  MH_TRY(const net::ServerLink link, net::parse_server_link(text));
+  MH_TRY_VOID(net::check_plain_http(link.server, flags.is_insecure_http, "--insecure-http"));
+  Login login;
+  // In the form in which it is kept: without a slash at the end, with the port.
+  login.server = link.server.text();
+  login.is_insecure_http = flags.is_insecure_http;
+  if (link.fingerprint) login.fingerprint = net::fingerprint_text(*link.fingerprint);
+  if (flags.authority_file.empty()) return login;
+  auto pem = read_file(flags.authority_file, kAuthorityBytesMax);
+  if (!pem) return fail(Errc::kInvalidArgument, "--ca-file " + pem.error().message);
+  login.authority_pem = *std::move(pem);
+  return login;
 }
 
 Result<std::string> read_token(const std::string& path) {
@@ -64,14 +85,12 @@ Result<Login> find_login(const LoginFlags& flags) {
   else if (kept.error().code != Errc::kNotFound)
     return kept.error();
   std::string server = flags.server.empty() ? environment("MANYHANDS_SERVER") : flags.server;
-  // In the form in which a login is kept: without a slash at the end, with the port.
   if (!server.empty()) {
-    MH_TRY(const net::Url url, net::parse_url(server));
-    server = url.text();
-  }
-  if (!server.empty() && server != login.server) {
-    login.server = server;
-    login.token.clear();  // A token is for its own server only.
+    MH_TRY(Login wanted, parse_server(server, flags));
+    const bool is_kept = wanted.server == login.server &&
+                         (wanted.fingerprint.empty() || wanted.fingerprint == login.fingerprint);
+    // A token is for its own server only.
+    if (!is_kept) login = std::move(wanted);
   }
   if (!flags.token_file.empty()) {
     MH_TRY(login.token, read_token(flags.token_file));
@@ -91,7 +110,11 @@ Status save_login(const Login& login) {
   if (error)
     return fail(Errc::kInternal,
                 "cannot make " + path.parent_path().string() + ": " + error.message());
-  const nlohmann::ordered_json json = {{"server", login.server}, {"token", login.token}};
+  const nlohmann::ordered_json json = {{"server", login.server},
+                                       {"token", login.token},
+                                       {"fingerprint", login.fingerprint},
+                                       {"authority", login.authority_pem},
+                                       {"insecure_http", login.is_insecure_http}};
   return write_file_atomically(path, json.dump() + "\n", 0600);
 }
 

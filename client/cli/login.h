@@ -10,19 +10,32 @@
 namespace mh::cli {
 
 struct Login {
-  // "http://host:port".
+  // "https://host:port".
   std::string server;
   // Empty: none. Never printed.
   std::string token;
+  // Of the server's key (proto/net/certificate.h); empty: it is known by an authority.
+  std::string fingerprint;
+  // PEM text of the authorities to trust instead of the system's; empty: the system's.
+  std::string authority_pem;
+  // Plain HTTP beyond this machine is wanted.
+  bool is_insecure_http = false;
 };
 
 // What the command line said; empty: nothing.
 struct LoginFlags {
   std::string server;
   std::string token_file;
+  std::string authority_file;
+  bool is_insecure_http = false;
 };
 
 std::filesystem::path login_path();
+
+// The server of a text like "https://host:port/#@FINGERPRINT", with what the flags say of it; no
+// token. Errors: kInvalidArgument (no URL; plain HTTP beyond this machine without the flag; a file
+// that cannot be read).
+Result<Login> parse_server(const std::string& text, const LoginFlags& flags);
 
 // Errors: kUnauthenticated (no login, and how to get one), kInvalidArgument (a file that cannot
 // be read or is no login).

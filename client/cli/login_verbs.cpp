@@ -7,7 +7,6 @@
 #include "manyhands/v1/admin.pb.h"
 #include "proto/base/build_info.h"
 #include "proto/base/options.h"
-#include "proto/net/url.h"
 
 namespace mh::cli {
 namespace {
@@ -24,8 +23,7 @@ Result<std::string> find_token(Context& context) {
 }
 
 Result<int> run_login(Context& context, const std::string& url_text) {
-  MH_TRY(net::Url url, net::parse_url(url_text));
-  Login login{url.text(), ""};
+  MH_TRY(Login login, parse_server(url_text, context.flags().login));
   MH_TRY(login.token, find_token(context));
   context.use(login);
   MH_TRY(const auto self,
@@ -62,10 +60,11 @@ Result<int> run_version(Context& context) {
 
 std::vector<Verb> login_verbs() {
   return {{"", "login", "Check a token and keep it for later calls",
-           "manyhands login http://127.0.0.1:8470 --token-file srv/admin.token",
+           "manyhands login 'https://127.0.0.1:8470/#@FINGERPRINT' --token-file srv/admin.token",
            [](OptionSink& options) -> VerbRun {
              const auto url = std::make_shared<std::string>();
-             options.positional("url", *url, "The server: http://HOST:PORT");
+             options.positional("url", *url,
+                                "The server, as it printed it: https://HOST:PORT/#@FINGERPRINT");
              return [url](Context& context) { return run_login(context, *url); };
            }},
           {"", "logout", "Forget the login", "manyhands logout",

@@ -61,7 +61,8 @@ Result<ClientState> load_state(const ClientFolder& folder) {
   if (!text.has_value()) {
     if (text.error().code == Errc::kNotFound)
       return fail(Errc::kNotFound, "not attached to a server (" + folder.root.string() +
-                                       "): run manyhands-client attach 'URL/#INVITATION'");
+                                       "): run manyhands-client attach with the line "
+                                       "that its admin gave you");
     return text.error();
   }
   const Json json = Json::parse(*text, nullptr, false);
@@ -72,6 +73,8 @@ Result<ClientState> load_state(const ClientFolder& folder) {
   };
   ClientState state;
   state.server = text_of("server");
+  state.fingerprint = text_of("fingerprint");
+  state.authority_pem = text_of("authority");
   state.server_id = text_of("server_id");
   state.host_secret = text_of("host_secret");
   state.name = text_of("name");
@@ -87,6 +90,8 @@ Result<ClientState> load_state(const ClientFolder& folder) {
 
 Status save_state(const ClientFolder& folder, const ClientState& state) {
   const Json json = {{"server", state.server},
+                     {"fingerprint", state.fingerprint},
+                     {"authority", state.authority_pem},
                      {"server_id", state.server_id},
                      {"host_id", state.host.value()},
                      {"host_secret", state.host_secret},

@@ -33,8 +33,12 @@ Result<ClientFolder> find_client_folder(const std::string& flag);
 Status make_client_folders(const ClientFolder& folder);
 
 struct ClientState {
-  /// "http://host:port".
+  /// "https://host:port".
   std::string server;
+  /// Of the server's key (proto/net/certificate.h); empty: it is known by an authority.
+  std::string fingerprint;
+  /// PEM text of the authorities to trust instead of the system's; empty: the system's.
+  std::string authority_pem;
   std::string server_id;
   /// 0: the secret was made, but the server has not confirmed it yet.
   HostId host;

@@ -30,6 +30,8 @@ struct Arguments {
   std::string url;
   std::string name;
   bool is_agreed = false;
+  std::string authority_file;
+  bool is_insecure_http = false;
   std::string device = "auto";
   std::uint32_t threads = 0;
   std::string cache_bytes = "10GB";
@@ -65,6 +67,12 @@ Status run_attach(const Arguments& arguments) {
   AttachOptions options;
   MH_TRY(options.folder, find_client_folder(arguments.dir));
   options.url = arguments.url;
+  if (options.url == "-") std::getline(std::cin, options.url);
+  options.authority_file = arguments.authority_file;
+  options.is_insecure_http = arguments.is_insecure_http;
+  options.cache_bytes = arguments.cache_bytes;
+  options.keep_bytes = arguments.keep_bytes;
+  options.nice_increment = arguments.nice_increment;
   options.name = arguments.name;
   options.confirm = [&arguments](const std::string& plan) { return confirm(arguments, plan); };
   MH_TRY(const AttachOutcome outcome, attach(options));
@@ -271,11 +279,20 @@ void add_run_options(CLI::App& run, Arguments& arguments) {
 void add_verbs(CLI::App& app, Arguments& arguments, Verb& chosen) {
   CLI::App* attach_verb =
       add_verb(app, arguments, "attach", "Join a server with an invitation",
-               "manyhands-client attach 'http://127.0.0.1:8470/#mhi_…' --name study");
-  attach_verb->add_option("url", arguments.url, "The server's URL with the invitation behind #")
+               "manyhands-client attach 'https://example.org:8470/#mhi_…@…' --name study");
+  attach_verb
+      ->add_option("url", arguments.url,
+                   "What the admin gave you: https://HOST:PORT/#INVITATION@FINGERPRINT; - reads it "
+                   "from standard input")
       ->required();
   attach_verb->add_option("--name", arguments.name,
                           "What the host is called; default: the machine");
+  attach_verb->add_option(
+      "--ca-file", arguments.authority_file,
+      "PEM file of the authorities to trust instead of the system's, for a line "
+      "without fingerprint");
+  attach_verb->add_flag("--insecure-http", arguments.is_insecure_http,
+                        "Use an http:// address beyond this machine: everything travels readable");
   attach_verb->add_flag("--yes", arguments.is_agreed, "Do not ask");
   attach_verb->callback([&chosen] { chosen = run_attach; });
 
@@ -326,7 +343,7 @@ int run_client(int argc, const char* const* argv) {
   app.set_version_flag("--version", std::string(kVersion));
   app.require_subcommand(1);
   app.footer(
-      "Example:\n  manyhands-client attach 'http://127.0.0.1:8470/#INVITATION'\n"
+      "Example:\n  manyhands-client attach 'https://example.org:8470/#INVITATION@FINGERPRINT'\n"
       "  manyhands-client run\n\nEvery command has --help.");
   Arguments arguments;
   Verb chosen = nullptr;

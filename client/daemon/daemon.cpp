@@ -19,6 +19,7 @@
 #include "client/daemon/host_core.h"
 #include "client/daemon/host_description.h"
 #include "client/daemon/outbox.h"
+#include "client/daemon/server_connection.h"
 #include "client/daemon/status_text.h"
 #include "client/daemon/trainer_process.h"
 #include "client/daemon/trainer_sandbox.h"
@@ -80,17 +81,10 @@ HostCoreOptions core_options(const DaemonOptions& given) {
   return options;
 }
 
-net::HttpClientOptions client_options(const ClientState& state) {
-  net::HttpClientOptions options;
-  options.bearer_token = state.host_secret;
-  options.user_agent = "manyhands-client/" + std::string(kVersion);
-  return options;
-}
-
 class Daemon {
  public:
   Daemon(const DaemonOptions& options, const ClientState& state, const net::Url& server,
-         TrainerSandbox sandbox);
+         const net::HttpClientOptions& connection, TrainerSandbox sandbox);
   Status run();
 
  private:
@@ -152,7 +146,7 @@ class Daemon {
 };
 
 Daemon::Daemon(const DaemonOptions& options, const ClientState& state, const net::Url& server,
-               TrainerSandbox sandbox)
+               const net::HttpClientOptions& connection, TrainerSandbox sandbox)
     : options_(options),
       server_(server),
       folders_{options.folder.cache(), options.folder.out()},
@@ -163,10 +157,10 @@ Daemon::Daemon(const DaemonOptions& options, const ClientState& state, const net
       cache_(options.folder.cache(), options.cache_bytes_max),
       records_(options.folder.work(), state.host),
       outbox_(options.folder.out()),
-      poll_client_(io_.get_executor(), server, client_options(state)),
-      report_client_(io_.get_executor(), server, client_options(state)),
-      upload_client_(io_.get_executor(), server, client_options(state)),
-      fetcher_(io_.get_executor(), server, client_options(state), cache_,
+      poll_client_(io_.get_executor(), server, connection),
+      report_client_(io_.get_executor(), server, connection),
+      upload_client_(io_.get_executor(), server, connection),
+      fetcher_(io_.get_executor(), server, connection, cache_,
                {.on_done =
                     [this](const Digest& digest, const ManifestChunks* manifest) {
                       perform(core_.download_done(now(), digest, manifest));
@@ -472,9 +466,10 @@ std::string Daemon::answer(const std::string& verb) {
 
 Status run_daemon(const DaemonOptions& options, const ClientState& state) {
   MH_TRY(const net::Url server, net::parse_url(state.server));
+  MH_TRY(const net::HttpClientOptions connection, connection_options(state));
   std::signal(SIGPIPE, SIG_IGN);
   MH_TRY(TrainerSandbox sandbox, TrainerSandbox::open(options.sandbox));
-  Daemon daemon(options, state, server, std::move(sandbox));
+  Daemon daemon(options, state, server, connection, std::move(sandbox));
   return daemon.run();
 }
 

@@ -130,7 +130,9 @@ void HostCore::server_answered() {
 
 void HostCore::server_failed(TimePoint now, const Error& error, milliseconds retry_after) {
   const bool is_refusal = means_refused(error.code);
-  if (!is_server_away_ || is_refusal != is_refused_) {
+  // Another reason is news: first the server was away, now it has another key. Waits bound how
+  // often.
+  if (!is_server_away_ || is_refusal != is_refused_ || error.message != server_problem_) {
     log(is_refusal ? Severity::kError : Severity::kWarning,
         is_refusal ? "the server refuses this host (" + error.message +
                          "); 'manyhands-client attach' joins it anew; asking again now and then"

@@ -8,6 +8,8 @@
 #include "client/cli/job_text.h"
 #include "client/cli/login.h"
 #include "client/cli/table.h"
+#include "proto/base/sha256.h"
+#include "proto/net/certificate.h"
 
 namespace mh::cli {
 namespace {
@@ -115,28 +117,65 @@ class LoginTest : public ::testing::Test {
   fs::path folder_;
 };
 
+Login login_of(const std::string& server, const std::string& token) {
+  Login login;
+  login.server = server;
+  login.token = token;
+  return login;
+}
+
 TEST_F(LoginTest, FlagsWinOverTheEnvironmentAndThatOverTheLogin) {
-  ASSERT_TRUE(save_login({"http://kept:1", "kept-token"}).has_value());
-  EXPECT_EQ(find_login({})->server, "http://kept:1");
+  ASSERT_TRUE(save_login(login_of("https://kept:1", "kept-token")).has_value());
+  EXPECT_EQ(find_login({})->server, "https://kept:1");
   EXPECT_EQ(find_login({})->token, "kept-token");
-  ::setenv("MANYHANDS_SERVER", "http://environment:2", 1);
-  EXPECT_EQ(find_login({})->server, "http://environment:2");
+  ::setenv("MANYHANDS_SERVER", "https://environment:2", 1);
+  EXPECT_EQ(find_login({})->server, "https://environment:2");
   EXPECT_EQ(find_login({})->token, "") << "a token is for its own server only";
   ::setenv("MANYHANDS_TOKEN", "environment-token", 1);
   EXPECT_EQ(find_login({})->token, "environment-token");
   const fs::path file = folder_ / "token";
   std::ofstream(file) << "file-token\n";
-  const LoginFlags flags{"http://flag:3", file.string()};
-  EXPECT_EQ(find_login(flags)->server, "http://flag:3");
+  LoginFlags flags;
+  flags.server = "https://flag:3";
+  flags.token_file = file.string();
+  EXPECT_EQ(find_login(flags)->server, "https://flag:3");
   EXPECT_EQ(find_login(flags)->token, "file-token");
 }
 
 TEST_F(LoginTest, TheLoginIsReadableByItsOwnerOnly) {
-  ASSERT_TRUE(save_login({"http://kept:1", "secret"}).has_value());
+  ASSERT_TRUE(save_login(login_of("https://kept:1", "secret")).has_value());
   EXPECT_EQ(fs::status(login_path()).permissions() & fs::perms::all,
             fs::perms::owner_read | fs::perms::owner_write);
   ASSERT_TRUE(forget_login().has_value());
   EXPECT_FALSE(find_login({}).has_value());
+}
+
+TEST_F(LoginTest, ATokenGoesOnlyToTheKeyThatItWasGivenFor) {
+  const std::string mark = net::fingerprint_text(sha256("key"));
+  const std::string other = net::fingerprint_text(sha256("other key"));
+  Login login = parse_server("https://kept:1/#@" + mark, {}).value();
+  EXPECT_EQ(login.server, "https://kept:1");
+  EXPECT_EQ(login.fingerprint, mark);
+  login.token = "kept-token";
+  ASSERT_TRUE(save_login(login).has_value());
+  for (const std::string& same : {std::string("https://kept:1"), "https://kept:1/#@" + mark}) {
+    ::setenv("MANYHANDS_SERVER", same.c_str(), 1);
+    EXPECT_EQ(find_login({})->token, "kept-token");
+    EXPECT_EQ(find_login({})->fingerprint, mark);
+  }
+  ::setenv("MANYHANDS_SERVER", ("https://kept:1/#@" + other).c_str(), 1);
+  EXPECT_EQ(find_login({})->token, "");
+  EXPECT_EQ(find_login({})->fingerprint, other);
+}
+
+TEST_F(LoginTest, PlainHttpBeyondThisMachineMustBeAskedFor) {
+  LoginFlags flags;
+  flags.server = "http://example.org";
+  EXPECT_EQ(find_login(flags).error().code, Errc::kInvalidArgument);
+  flags.is_insecure_http = true;
+  EXPECT_TRUE(find_login(flags)->is_insecure_http);
+  ASSERT_TRUE(save_login(*find_login(flags)).has_value());
+  EXPECT_TRUE(find_login({})->is_insecure_http);
 }
 
 }  // namespace

@@ -27,6 +27,17 @@ TEST_F(HostCoreTest, SaysOnceThatTheServerIsAwayAndOnceThatItIsBack) {
   EXPECT_TRUE(core_.status().server_reachable);
 }
 
+TEST_F(HostCoreTest, SaysAgainWhenTheReasonIsAnother) {
+  start_working();
+  fail_call(Channel::kPoll);
+  ASSERT_TRUE(wake());
+  ASSERT_EQ(calls(Channel::kPoll).size(), 1u);
+  note(core_.exchange_failed(now_, Channel::kPoll, fail(Errc::kUnavailable, "it has another key"),
+                             milliseconds(0)));
+  EXPECT_EQ(log_count("server not reachable (connection refused); retrying"), 1u);
+  EXPECT_EQ(log_count("server not reachable (it has another key); retrying"), 1u);
+}
+
 TEST_F(HostCoreTest, BackOffGrowsWithFullJitterUpToAMinute) {
   start_working();
   std::chrono::milliseconds longest{0};

@@ -159,7 +159,9 @@ TEST_F(ClientStateTest, ComesBackAsItWasAndIsPrivate) {
   const ClientFolder folder{folder_ / "client"};
   ASSERT_TRUE(make_client_folders(folder).has_value());
   EXPECT_EQ(load_state(folder).error().code, Errc::kNotFound);
-  const ClientState state{.server = "http://127.0.0.1:8470",
+  const ClientState state{.server = "https://127.0.0.1:8470",
+                          .fingerprint = "F",
+                          .authority_pem = "PEM",
                           .server_id = "0123456789abcdef",
                           .host = HostId(5),
                           .host_secret = "secret",
@@ -169,6 +171,8 @@ TEST_F(ClientStateTest, ComesBackAsItWasAndIsPrivate) {
   const auto loaded = load_state(folder);
   ASSERT_TRUE(loaded.has_value());
   EXPECT_EQ(loaded->host, HostId(5));
+  EXPECT_EQ(loaded->fingerprint, "F");
+  EXPECT_EQ(loaded->authority_pem, "PEM");
   EXPECT_EQ(loaded->host_secret, "secret");
   EXPECT_EQ(loaded->name, "ada");
   EXPECT_TRUE(loaded->is_paused);
