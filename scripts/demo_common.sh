@@ -94,7 +94,8 @@ demo_begin() {
   start_server 0
   cat "$work/server.out"
   join_url=$(sed -n "s/^.*manyhands-client attach '\([^']*\)'.*$/\1/p" "$work/server.out" | head -n 1)
-  step manyhands login "http://127.0.0.1:$port" --token-file "$work/server/admin.token"
+  login_url=$(sed -n "s/^.*manyhands login '\([^']*\)'.*$/\1/p" "$work/server.out" | head -n 1)
+  step manyhands login "$login_url" --token-file "$work/server/admin.token"
 
   say "2. A data set: Fashion-MNIST, 60,000 + 10,000 images"
   step manyhands dataset import fashion-mnist "${image_files[@]}"

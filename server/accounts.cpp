@@ -23,7 +23,13 @@ const Row* find_by_secret(const std::unordered_map<Digest, Row>& rows, std::stri
   return &found->second;
 }
 
-std::string time_text(TimePoint time) {
+Error unauthenticated(std::string message) {
+  return Error{Errc::kUnauthenticated, std::move(message)};
+}
+
+}  // namespace
+
+std::string utc_text(TimePoint time) {
   const std::time_t seconds = static_cast<std::time_t>(to_unix_ms(time) / 1000);
   std::tm parts{};
   ::gmtime_r(&seconds, &parts);
@@ -31,12 +37,6 @@ std::string time_text(TimePoint time) {
   std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S UTC", &parts);
   return text;
 }
-
-Error unauthenticated(std::string message) {
-  return Error{Errc::kUnauthenticated, std::move(message)};
-}
-
-}  // namespace
 
 std::string_view role_name(Role role) {
   switch (role) {
@@ -78,7 +78,7 @@ Result<Caller> Accounts::authenticate(std::string_view token, Role role_min, Tim
   }
   if (row->is_revoked) return unauthenticated("token was revoked: ask an admin for another");
   if (row->expires <= now) {
-    return unauthenticated("token expired at " + time_text(row->expires) +
+    return unauthenticated("token expired at " + utc_text(row->expires) +
                            ": make another with \"manyhands account token\" (as an admin), or use "
                            "the server's admin.token file");
   }
@@ -96,7 +96,7 @@ Result<HostSecretRow> Accounts::authenticate_host(std::string_view secret) const
   const HostSecretRow* row = find_by_secret(hosts_by_hash_, secret);
   if (row == nullptr) {
     return unauthenticated(
-        "unknown host: attach this machine first (manyhands-client attach URL#INVITATION)");
+        "unknown host: attach this machine first (manyhands-client attach LINE-OF-THE-ADMIN)");
   }
   if (row->is_revoked) {
     return unauthenticated("host " + std::to_string(row->host_id) +
@@ -111,7 +111,7 @@ Result<InvitationRow> Accounts::check_invitation(std::string_view text, TimePoin
     return unauthenticated("unknown invitation: ask the server's admin for a new join line");
   }
   if (row->expires <= now) {
-    return unauthenticated("invitation expired at " + time_text(row->expires) +
+    return unauthenticated("invitation expired at " + utc_text(row->expires) +
                            ": ask the server's admin for a new join line");
   }
   if (row->use_count >= row->use_count_max) {

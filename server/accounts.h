@@ -47,8 +47,9 @@ class Accounts {
  public:
   static constexpr std::chrono::seconds kTokenLifetimeDefault = std::chrono::hours(24 * 90);
   static constexpr std::chrono::seconds kTokenLifetimeMax = std::chrono::hours(24 * 3653);
-  static constexpr std::chrono::seconds kInvitationLifetimeDefault = std::chrono::hours(24 * 30);
-  static constexpr std::uint32_t kInvitationUsesDefault = 1000;
+  // Long enough to be read in a mail, short enough to be of no use in an old shell history.
+  static constexpr std::chrono::seconds kInvitationLifetimeDefault = std::chrono::hours(24 * 7);
+  static constexpr std::uint32_t kInvitationUsesDefault = 100;
   static constexpr std::string_view kVolunteersName = "volunteers";
 
   explicit Accounts(AccountsSnapshot snapshot);
@@ -103,5 +104,7 @@ class Accounts {
 
 // Role as documents and messages write it.
 std::string_view role_name(Role role);
+// "2026-12-02 17:00:00 UTC".
+std::string utc_text(TimePoint time);
 
 }  // namespace mh::server

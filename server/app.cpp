@@ -21,28 +21,29 @@
 #include "proto/base/options.h"
 #include "proto/net/async.h"
 #include "proto/net/http_server.h"
+#include "proto/net/server_link.h"
 #include "server/blob_access.h"
 #include "server/blob_doors.h"
 #include "server/core.h"
 #include "server/descriptors.h"
+#include "server/first_invitation.h"
 #include "server/handlers.h"
 #include "server/pages.h"
 #include "server/secrets.h"
 #include "server/server_folder.h"
 #include "server/sqlite_store.h"
+#include "server/tls_identity.h"
 
 namespace mh::server {
 namespace {
 
-constexpr std::size_t kInvitationBytesMax = 256;
 constexpr std::chrono::milliseconds kExpiryIntervalMax = std::chrono::minutes(10);
 constexpr std::chrono::milliseconds kExpiryIntervalMin = std::chrono::seconds(1);
 // After this a stop does not wait any longer for room to commit.
 constexpr std::chrono::seconds kStopWithoutRoom{10};
 
-bool is_loopback(const std::string& host) {
-  return host == "localhost" || host == "::1" || host.starts_with("127.");
-}
+// The end of an authority's certificate is told so long before.
+constexpr std::chrono::hours kRenewalNotice(24 * 14);
 
 Result<std::vector<ManifestPtr>> read_manifests(const BlobStore& blobs,
                                                 const std::vector<DatasetRow>& rows) {
@@ -59,9 +60,36 @@ Result<std::vector<ManifestPtr>> read_manifests(const BlobStore& blobs,
   return manifests;
 }
 
-std::string default_url(const HostPort& listen, std::uint16_t port) {
-  const bool is_v6 = listen.host.find(':') != std::string::npos;
-  return "http://" + (is_v6 ? "[" + listen.host + "]" : listen.host) + ":" + std::to_string(port);
+// Who listens everywhere is reached by the machine's name, as far as anybody here can tell.
+std::string default_url(const HostPort& listen, std::uint16_t port, bool is_tls) {
+  std::string host = listen.host;
+  if (host == "0.0.0.0" || host == "::") host = certificate_names().front();
+  if (host.find(':') != std::string::npos) host = "[" + host + "]";
+  return (is_tls ? "https://" : "http://") + host + ":" + std::to_string(port);
+}
+
+Status check_listen(const ServerOptions& options, const std::string& host) {
+  const bool is_plain = options.plain_http || options.insecure_http;
+  if (is_plain && !options.tls_certificate.empty())
+    return fail(Errc::kInvalidArgument,
+                "--tls-certificate and plain HTTP do not go together: leave one of them away");
+  if (options.tls_certificate.empty() != options.tls_key.empty())
+    return fail(Errc::kInvalidArgument, "--tls-certificate and --tls-key need each other");
+  if (!is_plain || options.insecure_http || net::is_loopback(host)) return {};
+  return fail(Errc::kInvalidArgument,
+              "--plain-http and --listen " + options.listen +
+                  ": secrets would travel readable beyond this machine. Leave --plain-http away, "
+                  "and the server speaks TLS with a certificate of its own; or say "
+                  "--insecure-http on a network that you trust");
+}
+
+// Says what clients that go by an authority will stumble over.
+void watch_dates(const TlsIdentity& identity, TimePoint now) {
+  if (identity.pin() || identity.facts.end > now + kRenewalNotice) return;
+  log_warn(identity.facts.end > now ? "the TLS certificate expires soon: renew it"
+                                    : "the TLS certificate has expired: clients refuse it",
+           {{"hours_left",
+             std::chrono::duration_cast<std::chrono::hours>(identity.facts.end - now).count()}});
 }
 
 // Every connection may have a call under way: most of them are held.
@@ -102,8 +130,11 @@ struct App::Parts {
   const ServerOptions options;
   const ServerFolder folder;
   HostPort listen;
-  // What volunteers reach this server by; known once it listens.
-  std::string public_url;
+  // How volunteers reach this server; known once it listens.
+  PublicAddress address;
+  // Nothing: plain HTTP.
+  std::optional<TlsIdentity> tls;
+  std::optional<NewInvitation> invitation;
   SystemClock clock;
   UniqueFd lock;
   // Handlers that are still queued are destroyed with it, after everything that they refer to has
@@ -123,6 +154,7 @@ struct App::Parts {
   std::unique_ptr<Core> core;
   std::unique_ptr<net::HttpServer> http;
 
+  Status open_tls();
   Status open_core();
   void add_doors();
   void add_services();
@@ -133,8 +165,19 @@ struct App::Parts {
   asio::awaitable<void> watch_disk();
 };
 
+Status App::Parts::open_tls() {
+  if (options.plain_http || options.insecure_http) return {};
+  MH_TRY(tls, options.tls_certificate.empty()
+                  ? open_tls_identity(folder, certificate_names(), clock.now())
+                  : read_tls_identity(options.tls_certificate, options.tls_key));
+  watch_dates(*tls, clock.now());
+  address.fingerprint = tls->pin();
+  return {};
+}
+
 Status App::Parts::open_core() {
   MH_TRY(lock, lock_server_folder(folder));
+  MH_TRY_VOID(open_tls());
   MH_TRY(signing_key, open_signing_key(folder));
   disk = std::make_unique<DiskWatch>(posix_disk(), folder.blobs(), options.disk_reserve_bytes);
   MH_TRY(BlobStore blob_store, BlobStore::open(folder.blobs(), *disk));
@@ -149,13 +192,16 @@ Status App::Parts::open_core() {
   MH_TRY(store, SqliteStore::open(folder.database()));
   store->on_stall([watch = disk.get()](bool is_stalled) { watch->store_stalls(is_stalled); });
   MH_TRY(ServerSnapshot snapshot, store->load());
+  if (!disk->state().is_degraded) {
+    MH_TRY(invitation, open_first_invitation(folder, *store, snapshot.accounts, clock.now()));
+  }
   MH_TRY(std::vector<ManifestPtr> manifests, read_manifests(*blobs, snapshot.datasets));
   pool = std::make_unique<asio::thread_pool>(options.pool_threads);
   CoreLimits core_limits;
   core_limits.commits_max = options.commits_max;
   core_limits.held_calls_max = options.held_calls_max;
-  const CoreParts parts{*store,       *blobs, host_uploads,         *disk,      clock,
-                        *signing_key, strand, pool->get_executor(), core_limits};
+  const CoreParts parts{*store,       *blobs, host_uploads,         *disk,       clock,
+                        *signing_key, strand, pool->get_executor(), core_limits, options.run_by};
   scheduler::CoordinatorOptions rules;
   rules.checkpoints_kept = options.checkpoints_kept;
   rules.checkpoint_every = options.checkpoint_every;
@@ -165,8 +211,12 @@ Status App::Parts::open_core() {
   rules.retained_bytes_max = options.keep_bytes;
   rules.pseudonym_secret = signing_key->derive("manyhands pseudonyms");
   core = std::make_unique<Core>(parts, std::move(snapshot), std::move(manifests), rules);
-  http = std::make_unique<net::HttpServer>(io.get_executor(), pool->get_executor(),
-                                           http_limits(options));
+  net::HttpServerOptions http_options = http_limits(options);
+  if (tls) {
+    http_options.tls_certificate_pem = tls->certificate_pem;
+    http_options.tls_key_pem = tls->key_pem;
+  }
+  http = std::make_unique<net::HttpServer>(io.get_executor(), pool->get_executor(), http_options);
   return {};
 }
 
@@ -194,22 +244,25 @@ void App::Parts::add_services() {
   add_dataset_service(services, *core);
   add_host_service(services, *core);
   add_model_service(services, *core);
-  add_account_service(services, *core, public_url);
+  add_account_service(services, *core, address);
   add_server_service(services, *core);
   http->set_services(std::move(services));
   add_pages(*http, *core, *store, *uploads);
 }
 
 Status App::Parts::announce(std::uint16_t port) {
-  auto invitation = read_file(folder.invitation(), kInvitationBytesMax);
-  if (invitation) invitation = invitation->substr(0, invitation->find('\n'));
   std::cout << "Manyhands server " << kVersion << ", id " << core->server_id() << "\n"
-            << "  URL                " << public_url << "\n"
+            << "  URL                " << address.url << "\n"
             << "  a volunteer joins  "
-            << (invitation ? join_line(public_url, *invitation)
+            << (invitation ? join_line(address, invitation->text)
                            : std::string("ask for a line: manyhands account invite"))
-            << "\n"
-            << "  you log in         manyhands login " << public_url << " --token-file "
+            << "\n";
+  if (invitation)
+    std::cout << "                     (good for "
+              << invitation->row.use_count_max - invitation->row.use_count << " computers until "
+              << utc_text(invitation->row.expires) << "; 'manyhands account invite' makes more)\n";
+  std::cout << "  you log in         manyhands login '"
+            << net::server_link(address.url, "", address.fingerprint) << "' --token-file "
             << folder.admin_token().string() << "\n"
             << std::flush;
   if (options.port_file.empty()) return {};
@@ -282,13 +335,7 @@ void App::Parts::serve() {
 Result<std::unique_ptr<App>> App::open(const ServerOptions& options) {
   auto parts = std::make_unique<Parts>(options);
   MH_TRY(parts->listen, parse_host_port(options.listen));
-  if (!is_loopback(parts->listen.host) && !options.insecure_http) {
-    return fail(Errc::kInvalidArgument,
-                "--listen " + options.listen +
-                    " is beyond this machine, and this server speaks plain HTTP: secrets would "
-                    "travel readable. Put a proxy with TLS in front (docs/operating.md), or say "
-                    "--insecure-http on a network that you trust");
-  }
+  MH_TRY_VOID(check_listen(options, parts->listen.host));
   MH_TRY_VOID(parts->open_core());
   parts->add_doors();
   return std::unique_ptr<App>(new App(std::move(parts)));
@@ -303,10 +350,11 @@ Status App::run() {
   asio::post(parts.strand, [&parts] { parts.core->start(); });
   // Nothing is served before the threads run, so the URL may still be found out here.
   MH_TRY(const std::uint16_t port, parts.http->start(parts.listen.host, parts.listen.port));
-  parts.public_url =
-      parts.options.public_url.empty() ? default_url(parts.listen, port) : parts.options.public_url;
+  parts.address.url = parts.options.public_url.empty()
+                          ? default_url(parts.listen, port, parts.tls.has_value())
+                          : parts.options.public_url;
   MH_TRY_VOID(parts.announce(port));
-  log_info("server runs", {{"url", parts.public_url}, {"folder", parts.folder.root.string()}});
+  log_info("server runs", {{"url", parts.address.url}, {"folder", parts.folder.root.string()}});
   parts.serve();
   log_info("server stopped");
   return {};

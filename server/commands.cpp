@@ -2,16 +2,20 @@
 #include "server/commands.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <iostream>
 
 #include "proto/base/build_info.h"
 #include "proto/base/log.h"
 #include "proto/base/options.h"
+#include "proto/base/utf8.h"
 #include "proto/net/url.h"
 #include "server/app.h"
+#include "server/certificate_verb.h"
 #include "server/folder_commands.h"
 #include "server/server_folder.h"
+#include "server/tls_identity.h"
 
 namespace mh::server {
 namespace {
@@ -29,14 +33,52 @@ int tell(const Error& error) {
   return exit_code_of(error);
 }
 
-int init(const std::filesystem::path& folder) {
-  if (auto made = make_server_folder(folder, SystemClock().now()); !made) return tell(made.error());
-  const ServerFolder made{folder};
-  std::cout << "Made " << folder.string() << "\n"
+struct InitTexts {
+  std::filesystem::path folder;
+  NewServerOptions options;
+  std::string invitation_lifetime = "7d";
+};
+
+int init(InitTexts texts) {
+  const auto lifetime = parse_duration(texts.invitation_lifetime);
+  if (!lifetime || lifetime->count() < 1000)
+    return tell(
+        fail(Errc::kInvalidArgument, "--invitation-for: a duration of at least 1s, like 7d"));
+  texts.options.invitation_lifetime = std::chrono::duration_cast<std::chrono::seconds>(*lifetime);
+  const TimePoint now = SystemClock().now();
+  if (auto made = make_server_folder(texts.folder, now, texts.options); !made)
+    return tell(made.error());
+  const ServerFolder made{texts.folder};
+  const auto identity = open_tls_identity(made, {}, now);
+  if (!identity) return tell(identity.error());
+  std::cout << "Made " << texts.folder.string() << "\n"
             << "  " << made.admin_token().string() << "   the admin's token: keep it secret\n"
             << "  " << made.invitation().string() << "    what volunteers join with\n"
-            << "Start it with: manyhands-server run " << folder.string() << "\n";
+            << "  " << made.tls_key().string()
+            << "       its identity: keep it secret, back it up\n"
+            << "Volunteers know it by the fingerprint "
+            << net::fingerprint_text(identity->facts.fingerprint) << "\n"
+            << "Start it with: manyhands-server run " << texts.folder.string() << "\n";
   return kExitDone;
+}
+
+void add_init_options(CLI::App& verb, InitTexts& texts) {
+  verb.add_option("DIR", texts.folder, "folder to make; must be missing or empty")->required();
+  verb.add_option(
+          "--name", texts.options.names,
+          "host name or address that the certificate is for beside this machine, for browsers "
+          "and curl; may be repeated")
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  verb.add_option("--invitation-uses", texts.options.invitation_uses,
+                  "how many hosts may join with the first invitation")
+      ->check(CLI::Range(1u, 1'000'000u))
+      ->capture_default_str();
+  verb.add_option("--invitation-for", texts.invitation_lifetime, "... and how long it works")
+      ->type_name("DURATION")
+      ->capture_default_str();
+  verb.footer("Example: manyhands-server init my-server --name train.example.org");
 }
 
 void set_up_log(const RunTexts& texts) {
@@ -134,6 +176,25 @@ void add_limit_options(CLI::App& verb, ServerOptions& options) {
       "decisions at a time on their way to the disk; above, calls are refused with Retry-After");
 }
 
+bool is_one_line(const std::string& text) {
+  return !find_bad_utf8(text) && std::none_of(text.begin(), text.end(), [](char c) {
+    return static_cast<unsigned char>(c) < ' ' || c == 0x7F;
+  });
+}
+
+void add_tls_options(CLI::App& verb, ServerOptions& options) {
+  verb.add_option("--tls-certificate", options.tls_certificate,
+                  "PEM file with a certificate of your own (and those that lead to its authority), "
+                  "instead of DIR/tls.crt")
+      ->type_name("FILE");
+  verb.add_option("--tls-key", options.tls_key, "... and the PEM file with its key")
+      ->type_name("FILE");
+  verb.add_flag("--plain-http", options.plain_http,
+                "no TLS; on this machine only, for example behind a proxy that does TLS");
+  verb.add_flag("--insecure-http", options.insecure_http,
+                "no TLS, on any address: secrets travel readable (closed networks only)");
+}
+
 void add_run_options(CLI::App& verb, ServerOptions& options, RunTexts& texts) {
   verb.add_option("DIR", options.folder, "folder made by 'init'")->required();
   verb.add_option("--listen", options.listen, "where to listen; port 0 takes a free one")
@@ -145,8 +206,17 @@ void add_run_options(CLI::App& verb, ServerOptions& options, RunTexts& texts) {
   verb.add_option("--public-url", options.public_url,
                   "what volunteers reach the server by, for join lines (default: from --listen)")
       ->type_name("URL");
-  verb.add_flag("--insecure-http", options.insecure_http,
-                "listen beyond this machine without TLS (closed networks, or behind a TLS proxy)");
+  verb.add_option("--run-by", options.run_by,
+                  "who runs this project and how to reach you; volunteers see it before they join")
+      ->type_name("TEXT")
+      ->check(CLI::Validator(
+          [](std::string& text) {
+            return text.size() <= kRunByBytesMax && is_one_line(text)
+                       ? std::string()
+                       : "one line of at most " + std::to_string(kRunByBytesMax) + " bytes";
+          },
+          ""));
+  add_tls_options(verb, options);
   verb.add_option("--io-threads", options.io_threads, "threads that serve connections")
       ->check(CLI::Range(1u, kThreadsMax))
       ->capture_default_str();
@@ -179,11 +249,10 @@ int run_command_line(int argc, const char* const* argv) {
       "Exit codes: 0 stopped in order, 1 could not go on, 2 usage, 3 the folder or the port "
       "is in use.\nMore: docs/operating.md");
 
-  std::filesystem::path new_folder;
+  InitTexts init_texts;
   CLI::App& init_verb = *app.add_subcommand(
       "init", "Makes a new server: database, identity, an admin's token, an invitation.");
-  init_verb.add_option("DIR", new_folder, "folder to make; must be missing or empty")->required();
-  init_verb.footer("Example: manyhands-server init my-server");
+  add_init_options(init_verb, init_texts);
 
   ServerOptions options;
   RunTexts texts;
@@ -192,11 +261,13 @@ int run_command_line(int argc, const char* const* argv) {
   add_run_options(run_verb, options, texts);
   run_verb.footer("Example: manyhands-server run my-server --listen 127.0.0.1:8470");
 
+  CertificateVerb certificate_verb(app);
   FolderVerbs folder_verbs(app);
 
   if (const auto code = parse_command_line(app, argc, argv)) return *code;
+  if (const auto code = certificate_verb.run()) return *code;
   if (const auto code = folder_verbs.run()) return *code;
-  return init_verb.parsed() ? init(new_folder) : run(std::move(options), texts);
+  return init_verb.parsed() ? init(std::move(init_texts)) : run(std::move(options), texts);
 }
 
 }  // namespace mh::server

@@ -72,6 +72,8 @@ struct CoreParts {
   asio::any_io_executor strand;
   asio::any_io_executor pool;
   CoreLimits limits;
+  // Who runs this project, as the admin wrote it.
+  std::string run_by = {};
 };
 
 // Keys of ParkedCalls that are not job ids (which start at 1).
@@ -110,6 +112,7 @@ class Core {
   // Thread-safe.
   const SigningKey& signing_key() const { return parts_.signing_key; }
   const std::string& server_id() const { return server_id_; }
+  const std::string& run_by() const { return parts_.run_by; }
   TimePoint now() const { return parts_.clock.now(); }
   TimePoint started() const { return started_; }
   // Hosts seen in the last minute.

@@ -166,7 +166,9 @@ class Backup {
   Status copy_secrets() {
     for (const auto& [from, to] : {std::pair(from_.signing_key(), to_.signing_key()),
                                    std::pair(from_.admin_token(), to_.admin_token()),
-                                   std::pair(from_.invitation(), to_.invitation())}) {
+                                   std::pair(from_.invitation(), to_.invitation()),
+                                   std::pair(from_.tls_key(), to_.tls_key()),
+                                   std::pair(from_.tls_certificate(), to_.tls_certificate())}) {
       const auto text = read_file(from, kSecretBytesMax);
       // An admin may have put them away.
       if (!text && text.error().code == Errc::kNotFound) continue;

@@ -3,6 +3,7 @@
 
 #include "manyhands/v1/admin.pb.h"
 #include "proto/base/log.h"
+#include "proto/net/server_link.h"
 #include "server/handler.h"
 #include "server/handlers.h"
 
@@ -129,7 +130,7 @@ asio::awaitable<Result<v1::RevokeTokenResponse>> revoke_token(Core& core, net::C
 }
 
 asio::awaitable<Result<v1::CreateInvitationResponse>> create_invitation(
-    Core& core, std::string public_url, net::CallContext context,
+    Core& core, PublicAddress address, net::CallContext context,
     v1::CreateInvitationRequest request) {
   MH_CO_TRY(const Caller caller,
             core.accounts().authenticate(context.bearer_token, Role::kAdmin, core.now()));
@@ -144,29 +145,29 @@ asio::awaitable<Result<v1::CreateInvitationResponse>> create_invitation(
                                   {"by", caller.account.name}});
   v1::CreateInvitationResponse response;
   response.set_invitation(invitation.text);
-  response.set_join_line(join_line(public_url, invitation.text));
+  response.set_join_line(join_line(address, invitation.text));
   response.set_expires_ms(to_unix_ms(invitation.row.expires));
   co_return response;
 }
 
 }  // namespace
 
-std::string join_line(const std::string& public_url, const std::string& invitation) {
-  return "manyhands-client attach '" + public_url + "/#" + invitation + "'";
+std::string join_line(const PublicAddress& address, const std::string& invitation) {
+  return "manyhands-client attach '" +
+         net::server_link(address.url, invitation, address.fingerprint) + "'";
 }
 
-void add_account_service(net::ServiceTable& table, Core& core, const std::string& public_url) {
+void add_account_service(net::ServiceTable& table, Core& core, const PublicAddress& address) {
   add_call(table, core, "AccountService/GetSelf", &get_self);
   add_call(table, core, "AccountService/ListAccounts", &list_accounts);
   add_call(table, core, "AccountService/CreateAccount", &create_account, Needs::kStore);
   add_call(table, core, "AccountService/CreateToken", &create_token, Needs::kStore);
   add_call(table, core, "AccountService/RevokeToken", &revoke_token, Needs::kStore);
-  auto invite = [&core, &public_url](net::CallContext context,
-                                     v1::CreateInvitationRequest request) {
+  auto invite = [&core, &address](net::CallContext context, v1::CreateInvitationRequest request) {
     Status writable = check_disk(core, context, Needs::kStore);
     if (!writable) return refused<v1::CreateInvitationResponse>(std::move(writable).error());
     return run_on_strand<v1::CreateInvitationResponse>(
-        core.strand(), create_invitation(core, public_url, std::move(context), std::move(request)));
+        core.strand(), create_invitation(core, address, std::move(context), std::move(request)));
   };
   table.add<v1::CreateInvitationRequest, v1::CreateInvitationResponse>(
       "/manyhands.v1.AccountService/CreateInvitation", std::move(invite));

@@ -27,6 +27,7 @@ asio::awaitable<Result<v1::GetStatusResponse>> get_status(Core& core, net::CallC
   if (may_look) degraded += " (" + core.disk().folder().string() + ")";
   response.set_degraded(std::move(degraded));
   response.set_public_key(to_hex(core.signing_key().public_key()));
+  response.set_run_by(core.run_by());
   co_return response;
 }
 

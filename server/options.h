@@ -16,9 +16,15 @@ struct ServerOptions {
   std::string listen = "127.0.0.1:8470";
   // Where the port is written once the server listens; empty: nowhere.
   std::filesystem::path port_file;
-  // What volunteers reach the server by; empty: http:// and the listening address.
+  // What volunteers reach the server by; empty: from the listening address.
   std::string public_url;
-  // Listen beyond this machine without TLS.
+  // Who runs this project, for volunteers who are asked whether they want to join.
+  std::string run_by;
+  // PEM files in the place of the folder's own certificate; both or neither.
+  std::filesystem::path tls_certificate;
+  std::filesystem::path tls_key;
+  // No TLS, on this machine; no TLS, wherever it listens.
+  bool plain_http = false;
   bool insecure_http = false;
   unsigned io_threads = 1;
   unsigned pool_threads = 2;
@@ -48,6 +54,7 @@ struct ServerOptions {
 // A rewind may not go further back (proto/base/step_record.h).
 inline constexpr std::uint32_t kKeepStepsMax = 65'536;
 inline constexpr unsigned kThreadsMax = 64;
+inline constexpr std::size_t kRunByBytesMax = 200;
 inline constexpr std::size_t kConnectionsMax = 1'000'000;
 
 }  // namespace mh::server

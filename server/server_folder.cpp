@@ -13,18 +13,18 @@
 #include "server/accounts.h"
 #include "server/secrets.h"
 #include "server/sqlite_store.h"
+#include "server/tls_identity.h"
 
 namespace mh::server {
 namespace {
 
 constexpr std::size_t kServerIdBytes = 8;
-constexpr std::uint32_t kFirstInvitationUses = 100'000;
 constexpr std::uint64_t kKeyBytesMax = 4096;
 constexpr int kLockAttempts = 5;
 constexpr std::chrono::milliseconds kLockPause{20};
 
 // The first rows, and the secrets that people get.
-Status fill(const ServerFolder& folder, TimePoint now) {
+Status fill(const ServerFolder& folder, TimePoint now, const NewServerOptions& options) {
   Accounts accounts({});
   Transaction first;
   MH_TRY(const AccountRow admin, accounts.create_account("admin", Role::kAdmin, now));
@@ -33,8 +33,8 @@ Status fill(const ServerFolder& folder, TimePoint now) {
   MH_TRY(const NewToken token,
          accounts.create_token(Caller{admin, {}}, admin.id, std::chrono::hours(24 * 3652), now));
   MH_TRY(const NewInvitation invitation,
-         accounts.create_invitation(volunteers.id, kFirstInvitationUses,
-                                    std::chrono::hours(24 * 3652), now));
+         accounts.create_invitation(volunteers.id, options.invitation_uses,
+                                    options.invitation_lifetime, now));
   first.accounts = {admin, volunteers};
   first.tokens = {token.row};
   first.invitations = {invitation.row};
@@ -47,12 +47,14 @@ Status fill(const ServerFolder& folder, TimePoint now) {
   MH_TRY_VOID(write_file_atomically(folder.admin_token(), token.text + "\n", 0600));
   MH_TRY_VOID(write_file_atomically(folder.invitation(), invitation.text + "\n", 0600));
   MH_TRY_VOID(open_signing_key(folder));
+  MH_TRY_VOID(open_tls_identity(folder, certificate_names(options.names), now));
   return {};
 }
 
 }  // namespace
 
-Status make_server_folder(const std::filesystem::path& folder, TimePoint now) {
+Status make_server_folder(const std::filesystem::path& folder, TimePoint now,
+                          const NewServerOptions& options) {
   std::error_code error;
   std::filesystem::path target = std::filesystem::absolute(folder, error).lexically_normal();
   if (!target.has_filename()) target = target.parent_path();
@@ -66,7 +68,7 @@ Status make_server_folder(const std::filesystem::path& folder, TimePoint now) {
   const std::filesystem::path partial =
       target.parent_path() / ("." + target.filename().string() + ".init-" + random_hex(4));
   if (::mkdir(partial.c_str(), 0700) != 0) return errno_error("cannot create", partial, errno);
-  Status made = fill(ServerFolder{partial}, now);
+  Status made = fill(ServerFolder{partial}, now, options);
   if (made.has_value() && ::rename(partial.c_str(), target.c_str()) != 0) {
     made = errno_error("cannot create", target, errno);
   }

@@ -18,7 +18,7 @@ td.n,th.n{text-align:right}tr.job{cursor:pointer}tr.job:hover{background:#f4f6f8
 tr.chosen{background:#eaf2fb}.bar{background:#e2e5e9;height:.6rem;width:8rem;border-radius:.3rem}
 .bar i{display:block;height:100%;background:#2563a8;border-radius:.3rem}
 #note{color:#8a2a16}svg{width:100%;height:16rem;border:1px solid #e2e5e9}
-input,button{font:inherit;padding:.3rem .5rem}small{color:#5a636e}
+code{overflow-wrap:anywhere}input,button{font:inherit;padding:.3rem .5rem}small{color:#5a636e}
 @media(prefers-color-scheme:dark){body{background:#15181c;color:#d9dee4}
 th,td,svg{border-color:#333a42}tr.job:hover{background:#1e2328}tr.chosen{background:#1d2b3a}
 .bar{background:#333a42}#note{color:#f0a08e}small{color:#98a2ad}}
@@ -33,6 +33,8 @@ th,td,svg{border-color:#333a42}tr.job:hover{background:#1e2328}tr.chosen{backgro
 <th class="n">samples/s</th><th class="n">hosts</th><th class="n">time left</th></tr></thead>
 <tbody id="jobs"></tbody></table>
 <div id="detail" hidden><h2 id="title"></h2><p id="reason"></p>
+<p><button id="invite">Invite volunteers</button> <code id="line"></code><br>
+<small id="uses"></small></p>
 <svg id="plot" viewBox="0 0 800 240" preserveAspectRatio="none" role="img"
 aria-label="training loss and evaluation loss by step"></svg>
 <small id="legend"></small></div>
@@ -105,6 +107,12 @@ async function refresh(){clearTimeout(timer);
   if(e.code=="unauthenticated"||e.code=="permission_denied"){sessionStorage.removeItem("token");
    $("login").hidden=false;$("main").hidden=true;return}}
  timer=setTimeout(refresh,2000)}
+$("invite").onclick=async()=>{
+ try{const i=await call("AccountService/CreateInvitation",{useCountMax:20,lifetimeSeconds:604800});
+  $("line").textContent=i.joinLine;
+  $("uses").textContent="This line joins up to 20 computers until "+
+   new Date(Number(i.expiresMs)).toLocaleString()+"; then it opens nothing."}
+ catch(e){$("line").textContent="";$("uses").textContent=e.message}};
 $("login").onsubmit=e=>{e.preventDefault();
  sessionStorage.setItem("token",$("token").value.trim());$("token").value="";refresh()};
 refresh();

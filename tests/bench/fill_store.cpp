@@ -256,7 +256,10 @@ class Filler {
 };
 
 Status fill(const FillOptions& options) {
-  MH_TRY_VOID(make_server_folder(options.folder, SystemClock().now()));
+  NewServerOptions folder_options;
+  // The load generator attaches as many hosts as it likes.
+  folder_options.invitation_uses = 1'000'000;
+  MH_TRY_VOID(make_server_folder(options.folder, SystemClock().now(), folder_options));
   const ServerFolder folder{options.folder};
   MH_TRY(BlobStore blobs, BlobStore::open(folder.blobs()));
   MH_TRY(auto store, SqliteStore::open(folder.database()));

@@ -53,8 +53,8 @@ def one_run(folder, host):
     with tempfile.TemporaryDirectory() as directory:
         port_file = pathlib.Path(directory) / "port"
         begin = time.monotonic()
-        server = subprocess.Popen([str(harness.BIN / "manyhands-server"), "run", str(folder), "--listen", "127.0.0.1:0",
-                                   "--port-file", str(port_file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        server = subprocess.Popen([str(harness.BIN / "manyhands-server"), "run", str(folder), "--plain-http",
+                                   "--listen", "127.0.0.1:0", "--port-file", str(port_file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             while not port_file.exists():
                 if server.poll() is not None or time.monotonic() - begin > LEASE_SECONDS_MAX:

@@ -72,7 +72,7 @@ class Exactness(unittest.TestCase):
                 self.assert_equals_reference(cluster, job_id, kind)
 
     def test_four_volunteers_two_jobs_at_once(self):
-        with harness.Cluster() as cluster:
+        with harness.Cluster(tls=True) as cluster:
             cluster.start()
             cluster.import_fashion_mnist()
             jobs = {kind: cluster.submit(job_text(kind)) for kind in OPTIMIZERS}
@@ -83,7 +83,7 @@ class Exactness(unittest.TestCase):
                 self.assert_equals_reference(cluster, job_id, kind)
 
     def test_volunteers_and_server_killed(self):
-        with harness.Cluster() as cluster:
+        with harness.Cluster(tls=True) as cluster:
             cluster.start()
             cluster.import_fashion_mnist()
             for index in range(3):

@@ -53,7 +53,7 @@ class Folder(unittest.TestCase):
         return report
 
     def test_a_backup_goes_on_to_the_same_bits(self):
-        with harness.Cluster() as cluster:
+        with harness.Cluster(tls=True) as cluster:
             cluster.start()
             cluster.import_fashion_mnist()
             job_id = cluster.submit(JOB)
@@ -82,7 +82,7 @@ class Folder(unittest.TestCase):
                 self.assertEqual(self.assert_whole(folder)["orphanCount"], 0)
 
     def test_a_damaged_chunk_is_found_and_comes_back_by_importing_again(self):
-        with harness.Cluster() as cluster:
+        with harness.Cluster(tls=True) as cluster:
             cluster.start()
             cluster.import_fashion_mnist()
             blobs = [path for path in (cluster.server_dir / "blobs").glob("?/*")]
@@ -97,7 +97,7 @@ class Folder(unittest.TestCase):
             self.assert_whole(cluster.server_dir)
 
     def test_retention_of_a_run_and_of_gc(self):
-        with harness.Cluster() as cluster:
+        with harness.Cluster(tls=True) as cluster:
             cluster.server_options = ["--checkpoints-kept", "2", "--checkpoint-every", "10"]
             cluster.start()
             cluster.import_fashion_mnist()

@@ -10,6 +10,7 @@ import pathlib
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import tempfile
 import time
@@ -104,7 +105,10 @@ class Volunteer:
 class Cluster:
     """A server and its volunteers in a temporary folder; use as a context manager."""
 
-    def __init__(self, keep=False):
+    def __init__(self, keep=False, tls=False):
+        """`tls`: the server speaks TLS with its own certificate, as it does by default; else plain
+        HTTP, so that a test can speak to it over plain sockets."""
+        self.tls = tls
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="manyhands-test-"))
         self.keep = keep or bool(os.environ.get("MANYHANDS_KEEP"))
         self.server_dir = self.directory / "server"
@@ -114,6 +118,7 @@ class Cluster:
         # its process (subprocess.Popen).
         self.server_prefix = []
         self.server_options = []
+        self.init_options = ["--invitation-uses", "100000"]
         self.server_process_options = {}
         self.volunteers = {}
         self.invitation = None
@@ -160,7 +165,7 @@ class Cluster:
     # --- the server -------------------------------------------------------------------------
 
     def init_server(self):
-        run(*self.server_prefix, BIN / "manyhands-server", "init", self.server_dir)
+        run(*self.server_prefix, BIN / "manyhands-server", "init", self.server_dir, *self.init_options)
 
     def spawn_server(self, extra_environment=None):
         """Starts it and does not wait until it listens."""
@@ -170,7 +175,7 @@ class Cluster:
         self.server = subprocess.Popen(
             [*self.server_prefix, str(BIN / "manyhands-server"), "run", str(self.server_dir),
              "--listen", f"127.0.0.1:{self.port}", "--port-file", str(port_file),
-             *map(str, self.server_options)],
+             *([] if self.tls else ["--plain-http"]), *map(str, self.server_options)],
             stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             env={**os.environ, **(extra_environment or {})}, **self.server_process_options)
         log.close()
@@ -193,11 +198,24 @@ class Cluster:
     def start(self):
         self.init_server()
         self.start_server()
-        self.cli("login", self.url, "--token-file", self.server_dir / "admin.token", as_json=False)
+        self.log_in()
+
+    def log_in(self):
+        url = f"{self.url}/#@{self.fingerprint()}" if self.tls else self.url
+        self.cli("login", url, "--token-file", self.server_dir / "admin.token", as_json=False)
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+
+    def fingerprint(self):
+        """Of the server's own key, as `manyhands-server certificate` tells it."""
+        out, _ = run(BIN / "manyhands-server", "certificate", self.server_dir, "--json")
+        return json.loads(out)["fingerprint"]
+
+    def trust(self):
+        """For urllib: trusts the server's own certificate; nothing without TLS."""
+        return ssl.create_default_context(cafile=self.server_dir / "tls.crt") if self.tls else None
 
     def token(self):
         return (self.server_dir / "admin.token").read_text().strip()
@@ -218,7 +236,7 @@ class Cluster:
             headers={"Content-Type": "application/json",
                      "Authorization": f"Bearer {token if token is not None else self.token()}"})
         try:
-            with urllib.request.urlopen(request, timeout=timeout) as reply:
+            with urllib.request.urlopen(request, timeout=timeout, context=self.trust()) as reply:
                 status, headers, body = reply.status, reply.headers, reply.read()
         except urllib.error.HTTPError as error:
             status, headers, body = error.code, error.headers, error.read()
@@ -231,7 +249,7 @@ class Cluster:
 
     def join_url(self):
         if self.invitation is None:
-            line = self.cli("account", "invite")["joinLine"]
+            line = self.cli("account", "invite", "--uses", 1000)["joinLine"]
             self.invitation = re.search(r"#([^'\s]+)", line).group(1)
         return f"{self.url}/#{self.invitation}"
 

@@ -45,7 +45,7 @@ class Robust(unittest.TestCase):
 
     def test_four_volunteers_learn_and_every_step_is_that_of_a_run_alone(self):
         rules = ("{rule: trimmed_mean, f: 1, pre: [nnm]%s}", "{rule: median, f: 1, pre: [{bucketing: {size: 1}}]%s}")
-        with harness.Cluster() as cluster:
+        with harness.Cluster(tls=True) as cluster:
             cluster.start()
             cluster.import_fashion_mnist()
             for index in range(4):
@@ -59,7 +59,7 @@ class Robust(unittest.TestCase):
                 self.assertLess(job["trainingLoss"], 2.0)
 
     def test_with_more_workunits_than_hosts_it_learns_all_the_same(self):
-        with harness.Cluster() as cluster:
+        with harness.Cluster(tls=True) as cluster:
             cluster.start()
             cluster.import_fashion_mnist()
             for index in range(4):
@@ -69,7 +69,7 @@ class Robust(unittest.TestCase):
             self.assertLess(job["trainingLoss"], 1.5)
 
     def test_a_job_waits_for_as_many_hosts_as_its_rule_needs(self):
-        with harness.Cluster() as cluster:
+        with harness.Cluster(tls=True) as cluster:
             cluster.start()
             cluster.import_fashion_mnist()
             for index in range(2):
@@ -97,7 +97,7 @@ class Pinned(unittest.TestCase):
     """`numerics: pinned`: trainers are started with other settings, and give the bits of a run alone."""
 
     def test_a_pinned_job_beside_another_equals_its_reference(self):
-        with tempfile.TemporaryDirectory(prefix="manyhands-pinned-") as scratch, harness.Cluster() as cluster:
+        with tempfile.TemporaryDirectory(prefix="manyhands-pinned-") as scratch, harness.Cluster(tls=True) as cluster:
             data = f"{scratch}/data"
             harness.run(harness.BIN / "manyhands", "dataset", "import", "fashion-mnist",
                         *harness.fashion_mnist_files(), "--to-dir", data)
