@@ -12,6 +12,7 @@
 
 #include "proto/base/check.h"
 #include "proto/base/options.h"
+#include "proto/net/server_link.h"
 
 namespace mh::bench {
 namespace {
@@ -33,7 +34,14 @@ std::size_t number_in(std::string_view head, std::string_view name, std::size_t 
 }  // namespace
 
 Result<LoadLoop> LoadLoop::make(const std::string& server) {
-  MH_TRY(const HostPort target, parse_host_port(server));
+  std::string place = server;
+  std::shared_ptr<net::TlsContext> tls;
+  if (server.starts_with("https://")) {
+    MH_TRY(const net::ServerLink link, net::parse_server_link(server));
+    MH_TRY(tls, net::TlsContext::for_client("", link.fingerprint));
+    place = link.server.authority();
+  }
+  MH_TRY(const HostPort target, parse_host_port(place));
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(target.port);
@@ -41,7 +49,7 @@ Result<LoadLoop> LoadLoop::make(const std::string& server) {
     return mh::fail(Errc::kInvalidArgument, "'" + target.host + "' is no IPv4 address");
   UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
   if (!epoll.is_open()) return mh::fail(Errc::kInternal, "no epoll to be had");
-  return LoadLoop(server, address, std::move(epoll));
+  return LoadLoop(place, address, std::move(epoll), std::move(tls));
 }
 
 std::size_t LoadLoop::add(std::uint8_t source) {
@@ -51,6 +59,7 @@ std::size_t LoadLoop::add(std::uint8_t source) {
 
 bool LoadLoop::open(std::size_t index) {
   Connection& connection = connections_[index];
+  drop(connection);
   connection.file = UniqueFd(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   connection.is_connected = false;
   connection.in.clear();
@@ -69,6 +78,7 @@ bool LoadLoop::open(std::size_t index) {
   const int outcome =
       ::connect(file, reinterpret_cast<const sockaddr*>(&address_), sizeof address_);
   if (outcome != 0 && errno != EINPROGRESS) return false;
+  if (tls_) connection.tls = std::make_unique<net::TlsConnection>(tls_, file, "load.example");
   epoll_event event{};
   event.events = EPOLLIN | EPOLLOUT | EPOLLET;
   event.data.u64 = index;
@@ -86,7 +96,7 @@ void LoadLoop::send(std::size_t index, std::string_view request) {
 }
 
 void LoadLoop::close(std::size_t index) {
-  connections_[index].file.reset();
+  drop(connections_[index]);
   connections_[index].waits_for_reply = false;
 }
 
@@ -97,28 +107,64 @@ void LoadLoop::call_at(LoadClock::time_point time, std::size_t connection) {
 void LoadLoop::flush(std::size_t index) {
   Connection& connection = connections_[index];
   while (connection.sent < connection.out.size()) {
-    const ssize_t count = ::send(connection.file.get(), connection.out.data() + connection.sent,
-                                 connection.out.size() - connection.sent, MSG_NOSIGNAL);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0 && errno == EAGAIN) return;
+    const ssize_t count = send_some(connection);
+    if (count == 0) return;
     if (count < 0) return failed_.push_back(index);
     connection.sent += static_cast<std::size_t>(count);
   }
 }
 
+ssize_t LoadLoop::shake_hands(Connection& connection) {
+  if (connection.is_shaken) return 1;
+  const net::TlsStep step = connection.tls->handshake();
+  if (step.error) return -1;
+  connection.is_shaken = step.wait == net::TlsStep::Wait::kNothing;
+  return connection.is_shaken ? 1 : 0;
+}
+
+ssize_t LoadLoop::send_some(Connection& connection) {
+  const std::string_view rest = std::string_view(connection.out).substr(connection.sent);
+  if (connection.tls) {
+    if (const ssize_t shaken = shake_hands(connection); shaken <= 0) return shaken;
+    const net::TlsStep step = connection.tls->write(rest);
+    return step.error ? -1 : static_cast<ssize_t>(step.bytes);
+  }
+  const ssize_t count = ::send(connection.file.get(), rest.data(), rest.size(), MSG_NOSIGNAL);
+  return count < 0 && errno == EAGAIN ? 0 : count;
+}
+
+ssize_t LoadLoop::receive_some(Connection& connection) {
+  if (connection.tls) {
+    const net::TlsStep step = connection.tls->read(scratch_);
+    return step.error ? -1 : static_cast<ssize_t>(step.bytes);
+  }
+  const ssize_t count =
+      ::recv(connection.file.get(), scratch_.data(), scratch_.size(), MSG_DONTWAIT);
+  if (count == 0) return -1;
+  return count < 0 && errno == EAGAIN ? 0 : count;
+}
+
+void LoadLoop::drop(Connection& connection) {
+  connection.tls.reset();
+  connection.is_shaken = false;
+  connection.file.reset();
+}
+
 void LoadLoop::on_readable(std::size_t index) {
   Connection& connection = connections_[index];
   scratch_.resize(kScratchBytes);
+  if (connection.tls && !connection.is_shaken) {
+    flush(index);
+    if (!connection.is_shaken) return;
+  }
   while (connection.file.is_open()) {
-    const ssize_t count =
-        ::recv(connection.file.get(), scratch_.data(), scratch_.size(), MSG_DONTWAIT);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0 && errno == EAGAIN) return;
-    if (count <= 0) return fail(index);
+    const ssize_t count = receive_some(connection);
+    if (count == 0) return;
+    if (count < 0) return fail(index);
     connection.in.append(scratch_.data(), static_cast<std::size_t>(count));
     take_reply(index);
-    // What is shorter than the buffer was all there is.
-    if (static_cast<std::size_t>(count) < scratch_.size()) return;
+    // What is shorter than the buffer was all there is; with TLS there may be another record.
+    if (!tls_ && static_cast<std::size_t>(count) < scratch_.size()) return;
   }
 }
 
@@ -138,13 +184,13 @@ void LoadLoop::take_reply(std::size_t index) {
   reply.body = body;
   connection.in.clear();
   connection.waits_for_reply = false;
-  if (head.find("\r\nConnection: close") != std::string_view::npos) connection.file.reset();
+  if (head.find("\r\nConnection: close") != std::string_view::npos) drop(connection);
   handlers_.on_reply(index, reply);
 }
 
 void LoadLoop::fail(std::size_t index) {
   Connection& connection = connections_[index];
-  connection.file.reset();
+  drop(connection);
   if (!std::exchange(connection.waits_for_reply, false)) return;
   handlers_.on_reply(index, Reply{});
 }

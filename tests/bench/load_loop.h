@@ -6,11 +6,13 @@
 #pragma once
 
 #include <netinet/in.h>
+#include <sys/types.h>
 
 #include <chrono>
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <queue>
 #include <string>
 #include <string_view>
@@ -19,6 +21,7 @@
 
 #include "proto/base/file.h"
 #include "proto/base/result.h"
+#include "proto/net/http_tls.h"
 
 namespace mh::bench {
 
@@ -40,7 +43,8 @@ class LoadLoop {
     std::function<void(std::size_t connection)> on_time;
   };
 
-  // `server` is HOST:PORT with an IPv4 address. Errors: kInvalidArgument, kInternal.
+  // `server` is HOST:PORT with an IPv4 address, or https://HOST:PORT/#@FINGERPRINT.
+  // Errors: kInvalidArgument, kInternal.
   static Result<LoadLoop> make(const std::string& server);
 
   void set_handlers(Handlers handlers) { handlers_ = std::move(handlers); }
@@ -64,6 +68,9 @@ class LoadLoop {
  private:
   struct Connection {
     UniqueFd file;
+    // Null: plain HTTP. Destroyed before its descriptor.
+    std::unique_ptr<net::TlsConnection> tls;
+    bool is_shaken = false;
     std::uint8_t source = 1;
     bool is_connected = false;
     bool waits_for_reply = false;
@@ -73,10 +80,20 @@ class LoadLoop {
   };
   using Alarm = std::pair<LoadClock::time_point, std::size_t>;
 
-  LoadLoop(std::string server, sockaddr_in address, UniqueFd epoll)
-      : server_(std::move(server)), address_(address), epoll_(std::move(epoll)) {}
+  LoadLoop(std::string server, sockaddr_in address, UniqueFd epoll,
+           std::shared_ptr<net::TlsContext> tls)
+      : server_(std::move(server)),
+        address_(address),
+        epoll_(std::move(epoll)),
+        tls_(std::move(tls)) {}
   bool open(std::size_t index);
   void flush(std::size_t index);
+  // Bytes moved; 0: wait, -1: the connection is over. Shakes hands first.
+  ssize_t send_some(Connection& connection);
+  ssize_t receive_some(Connection& connection);
+  // 1: done.
+  ssize_t shake_hands(Connection& connection);
+  void drop(Connection& connection);
   void on_readable(std::size_t index);
   void take_reply(std::size_t index);
   void fail(std::size_t index);
@@ -87,6 +104,7 @@ class LoadLoop {
   std::string server_;
   sockaddr_in address_;
   UniqueFd epoll_;
+  std::shared_ptr<net::TlsContext> tls_;
   Handlers handlers_;
   std::deque<Connection> connections_;
   std::priority_queue<Alarm, std::vector<Alarm>, std::greater<>> alarms_;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the server bears: the table of docs/testing.md, each row from one run.
 
-  tests/bench/server_bench.py [a] [b] [c] [d] [e] [f] [g] [--json] [--seconds N]     (default: all)
+  tests/bench/server_bench.py [a] [b] [c] [d] [e] [f] [g] [t] [--json] [--seconds N]     (default: all)
 
 a  durable "report a result and get the next workunit" exchanges/s with 256 kept connections, and the
    server's CPU for each; load generator on the same machine. Reports of evaluations (validated,
@@ -14,6 +14,7 @@ d  from sending the last report of a step to the first lease of the next one, 80
 e  exact mean of 16 updates of 10 M numbers from the page cache, against memcpy; memory beyond
 f  download of a blob of 256 MiB
 g  5,000 hosts come back at once after an outage: status calls meanwhile
+t  the evaluations of (a) over TLS, against plain HTTP, in turns; handshakes
 
 Real programs on loopback. Run it on a quiet machine; ratios are taken within one run.
 """
@@ -24,11 +25,13 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import resource
 import statistics
 import struct
 import subprocess
 import sys
+import time
 import urllib.request
 import zlib
 
@@ -80,7 +83,8 @@ class Bench(harness.Cluster):
                  "--test-targets", folder / "test-y.npy", as_json=False)
 
     def load(self, verb, *options, timeout=300):
-        out, err = harness.run(GENERATOR, verb, "--server", f"127.0.0.1:{self.port}", "--secrets",
+        server = f"{self.url}/#@{self.fingerprint()}" if self.tls else f"127.0.0.1:{self.port}"
+        out, err = harness.run(GENERATOR, verb, "--server", server, "--secrets",
                                self.directory / "secrets", "--process", self.server.pid, *options,
                                timeout=timeout)
         if err:
@@ -105,11 +109,11 @@ class Bench(harness.Cluster):
                      "Upload-Length": str(len(content)),
                      "Upload-Metadata": "sha256 " + base64.b64encode(name.encode()).decode(),
                      "Content-Type": "application/offset+octet-stream"})
-        urllib.request.urlopen(request, timeout=60).close()
+        urllib.request.urlopen(request, timeout=60, context=self.trust()).close()
         return name
 
     def blob(self, name):
-        with urllib.request.urlopen(f"{self.url}/blob/sha256/{name}", timeout=60) as reply:
+        with urllib.request.urlopen(f"{self.url}/blob/sha256/{name}", timeout=60, context=self.trust()) as reply:
             return reply.read()
 
     def secrets(self):
@@ -143,9 +147,9 @@ def update_of(parameters, step, samples=1):
     return head + struct.pack("<II", zlib.crc32(head), 0) + bytes(4 * count)
 
 
-def start_bench(hosts, options=(), history=()):
+def start_bench(hosts, options=(), history=(), tls=False):
     """A server with data and hosts; `history`: options of fill_store for what was before."""
-    bench = Bench()
+    bench = Bench(tls=tls)
     bench.server_options = list(options)
     if history:
         bench.init_server = lambda: harness.run(TOOLS / "fill_store", bench.server_dir, *history, timeout=1800)
@@ -259,6 +263,37 @@ def measure_g(hosts=5_000):
         return json.loads(out)
 
 
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def handshakes(bench, kind, seconds=3, clients=8):
+    """New connections by openssl, `clients` at a time; `kind`: -new, -reuse (of the session)."""
+    command = ["openssl", "s_time", "-connect", f"127.0.0.1:{bench.port}", kind, "-time", str(seconds)]
+    before, begin = cpu_seconds(bench.server.pid), time.monotonic()
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(clients)]
+    told = [process.communicate(timeout=60)[0] for process in running]
+    cpu, real = cpu_seconds(bench.server.pid) - before, time.monotonic() - begin
+    # With -reuse the first line is about the connection that made the session.
+    count = sum(int(re.findall(r"(\d+) connections in \d+ real seconds", text)[-1]) for text in told)
+    return {"per_second": count / real, "server_cpu_us": cpu / count * 1e6}
+
+
+def measure_t(seconds, turns=3):
+    """TLS against plain HTTP, in turns, because the machine's speed changes."""
+    with start_bench(256) as plain, start_bench(256, tls=True) as secure:
+        for bench in (plain, secure):
+            begin_evaluations(bench, 7)
+            bench.trust_all()
+        rows = [[measure_exchange(bench, seconds) for bench in (plain, secure)] for _ in range(turns)]
+        shakes = {kind: handshakes(secure, f"-{kind}") for kind in ("new", "reuse")}
+    ratios = {key: statistics.median(secure_row[key] / plain_row[key] for plain_row, secure_row in rows)
+              for key in ("exchanges_per_second", "server_cpu_us_per_exchange")}
+    return {**ratios, "plain_cpu_us": statistics.median(row[0]["server_cpu_us_per_exchange"] for row in rows),
+            "handshakes": shakes, "turns": rows}
+
+
 def rows_of(report):
     """(what, figure, must, aim) for people."""
     if "a" in report:
@@ -291,11 +326,23 @@ def rows_of(report):
                f"{row['status_fresh_ms_p99']:.0f} / {row['status_kept_ms_p99']:.0f} ms", "250 ms", "")
         yield (f"g {row['valid']:,.0f} of {row['hosts']:,.0f} back, p50 / last",
                f"{row['back_ms_p50']:.0f} / {row['back_ms_max']:.0f} ms", "all", "")
+    if "t" in report:
+        yield from rows_of_tls(report["t"])
+
+
+def rows_of_tls(row):
+    yield ("t exchanges/s, TLS against plain", f"{row['exchanges_per_second']:.2f}", "", "")
+    yield (f"t server CPU per exchange, TLS against plain ({row['plain_cpu_us']:.0f} µs)",
+           f"{row['server_cpu_us_per_exchange']:.2f}", "", "")
+    for kind, shake in row["handshakes"].items():
+        yield (f"t handshakes/s, eight at a time, {kind}; CPU of the server for one",
+               f"{shake['per_second']:,.0f}; {shake['server_cpu_us']:.0f} µs", "", "")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    measures = {"a": None, "b": None, "c": measure_c, "d": measure_d, "e": measure_e, "f": measure_f, "g": measure_g}
+    measures = {"a": None, "b": None, "c": measure_c, "d": measure_d, "e": measure_e, "f": measure_f, "g": measure_g,
+                "t": None}
     parser.add_argument("parts", nargs="*", choices=[*measures, []], metavar="PART")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--seconds", type=int, default=10, help="of each exchange run")
@@ -304,6 +351,7 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     measures["a"] = lambda: measure_a(options.seconds)
     measures["b"] = lambda: measure_b(min(options.seconds, 3))
+    measures["t"] = lambda: measure_t(min(options.seconds, 4))
     report = {}
     for part in options.parts or measures:
         report[part] = measures[part]()
