@@ -76,7 +76,7 @@ class ClientWithoutNetwork(unittest.TestCase):
         return [entry["text"] for entry in entries["entries"]]
 
     def test_a_late_result_counts_also_after_a_restart_of_the_client(self):
-        with harness.Cluster(tls=True) as cluster:
+        with harness.Cluster() as cluster:
             job_id = self.start(cluster, 5)
             with Relay(cluster.port) as relay:
                 laptop = cluster.add_volunteer("laptop", by_way_of=relay.port)
@@ -106,7 +106,7 @@ class ClientWithoutNetwork(unittest.TestCase):
         return next(re.match(r"result (\d+) ", text).group(1) for text in log if "is lost" in text)
 
     def test_a_result_that_is_too_late_is_deleted_and_does_not_count(self):
-        with harness.Cluster(tls=True) as cluster:
+        with harness.Cluster() as cluster:
             job_id = self.start(cluster, 6)
             with Relay(cluster.port) as relay:
                 laptop = cluster.add_volunteer("laptop", by_way_of=relay.port)
@@ -124,7 +124,7 @@ class ClientWithoutNetwork(unittest.TestCase):
             self.assertEqual(sum(int(host["validCount"]) for host in summary["hosts"]), 6)
 
     def test_a_server_that_is_down_while_results_are_finished_gets_them_later(self):
-        with harness.Cluster(tls=True) as cluster:
+        with harness.Cluster() as cluster:
             job_id = self.start(cluster, 5)
             laptop = cluster.add_volunteer("laptop")
             cluster.wait_for_step(job_id, 2)
@@ -144,7 +144,7 @@ class ClientWithoutNetwork(unittest.TestCase):
 
 class Downloads(unittest.TestCase):
     def test_what_a_killed_client_left_is_gone_on_with_also_when_the_server_dies(self):
-        with harness.Cluster(tls=True) as cluster:
+        with harness.Cluster() as cluster:
             cluster.start()
             data = write_noise(cluster.directory, count=6000, side=64)
             cluster.cli("dataset", "import", "noise", *data, as_json=False)
