@@ -194,6 +194,10 @@ Result<AttachOutcome> attach(const AttachOptions& options) {
     connection.bearer_token = state.host_secret;
     outcome.was_attached = !is_host_refused(link.server, connection);
   }
+  // A secret that one server has heard is not for another one.
+  if (!state.is_attached() &&
+      (state.server != wanted.server || state.fingerprint != wanted.fingerprint))
+    state.host_secret.clear();
   state.fingerprint = wanted.fingerprint;
   state.authority_pem = wanted.authority_pem;
   if (outcome.was_attached) {

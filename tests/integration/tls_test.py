@@ -162,6 +162,19 @@ class TlsTest(unittest.TestCase):
             return "invitation expired" in err
         harness.wait_until(is_refused, 10, "the invitation expires")
 
+    def test_a_secret_that_one_server_has_heard_is_not_told_to_another(self):
+        self.start()
+        no_invitation = re.sub(r"#mhi_[\w-]*@", "#mhi_wrong@", self.line())
+        self.assert_says(self.attach(no_invitation, expect=3), "does not accept the invitation")
+        secret = self.state()["host_secret"]
+        self.attach(no_invitation, expect=3)
+        self.assertEqual(self.state()["host_secret"], secret, "the same server may be asked again")
+        self.cluster.kill_server()
+        harness.run(SERVER, "certificate", self.cluster.server_dir, "--new-key")
+        self.start()
+        self.attach(self.line())
+        self.assertNotEqual(self.state()["host_secret"], secret)
+
     def test_a_line_may_come_by_standard_input(self):
         self.start()
         out, _ = harness.run(CLIENT, "attach", "-", "--dir", self.cluster.directory / "bob", "--yes",
