@@ -336,7 +336,9 @@ Status Daemon::prepare_output(const Assignment& assignment) {
   if (assignment.kind != WorkKind::kGradient) return {};
   std::error_code error;
   const auto bytes = std::filesystem::file_size(cache_.path(assignment.parameters_digest), error);
-  return outbox_.prepare(assignment.result, (error ? 0 : bytes) + kUpdateSlackBytes);
+  MH_TRY_VOID(outbox_.prepare(assignment.result, (error ? 0 : bytes) + kUpdateSlackBytes));
+  trainer_->limit_file_size(outbox_.largest_bytes());
+  return {};
 }
 
 void Daemon::act(const SendCancel& action) {

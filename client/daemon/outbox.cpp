@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 
@@ -42,6 +43,12 @@ Status Outbox::prepare(ResultId result, std::uint64_t bytes_max) {
   if (!made.is_open()) return errno_error("cannot create", file, errno);
   bytes_max_[result] = bytes_max;
   return {};
+}
+
+std::uint64_t Outbox::largest_bytes() const {
+  std::uint64_t largest = 0;
+  for (const auto& [result, bytes_max] : bytes_max_) largest = std::max(largest, bytes_max);
+  return largest;
 }
 
 Status Outbox::take(ResultId result, std::uint64_t bytes, const fs::path& target) {

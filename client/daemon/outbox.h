@@ -20,6 +20,8 @@ class Outbox {
   /// kResourceExhausted.
   Status prepare(ResultId result, std::uint64_t bytes_max);
   bool is_prepared(ResultId result) const { return bytes_max_.contains(result); }
+  /// The largest of what is prepared; 0: nothing is.
+  std::uint64_t largest_bytes() const;
   /// Moves the update to `target`, which then is a plain file of `bytes` bytes with no other name,
   /// or not there. Errors: kInvalidArgument, saying what was found instead.
   Status take(ResultId result, std::uint64_t bytes, const std::filesystem::path& target);

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,10 +17,12 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/read.hpp>
 #include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <cstring>
 #include <deque>
+#include <fstream>
 
 #include "client/daemon/trainer_talk.h"
 #include "proto/base/file.h"
@@ -33,6 +36,7 @@ constexpr std::size_t kReadBytes = 16 * 1024;
 constexpr double kFramesMax = 1024;
 constexpr double kFramesPerSecond = 16;
 constexpr double kFramesForOne = 4;
+constexpr std::chrono::milliseconds kEndGrace(500);
 
 struct Pipe {
   UniqueFd read_end;
@@ -118,7 +122,8 @@ struct TrainerProcess::Impl : std::enable_shared_from_this<TrainerProcess::Impl>
         input(executor),
         output(executor),
         text(executor),
-        process(executor) {}
+        process(executor),
+        grace(executor) {}
 
   // Constant after start().
   TrainerHandlers handlers;
@@ -128,6 +133,7 @@ struct TrainerProcess::Impl : std::enable_shared_from_this<TrainerProcess::Impl>
   asio::posix::stream_descriptor output;   // the trainer's stdout
   asio::posix::stream_descriptor text;     // the trainer's stderr
   asio::posix::stream_descriptor process;  // pidfd
+  asio::steady_timer grace;
   Allowance frames{kFramesMax, kFramesPerSecond};
   TrainerText said;
   std::deque<std::string> queue;
@@ -155,7 +161,13 @@ struct TrainerProcess::Impl : std::enable_shared_from_this<TrainerProcess::Impl>
       cutter.add(std::string_view(bytes.data(), count));
       self->take_frames(cutter);
     }
-    // Whoever closed its stdout or sent nonsense is of no more use.
+    // Whoever closed its stdout or sent nonsense is of no more use. One that is just ending gets
+    // the time to: in the sandbox its end is told by the process that waits for it.
+    if (self->problem.empty() && !self->is_reaped) {
+      self->grace.expires_after(kEndGrace);
+      auto token = asio::redirect_error(asio::use_awaitable, error);
+      co_await self->grace.async_wait(token);
+    }
     self->kill_group();
     self->is_drained = true;
     self->end_if_over();
@@ -203,6 +215,7 @@ struct TrainerProcess::Impl : std::enable_shared_from_this<TrainerProcess::Impl>
     while (::waitpid(self->pid, &self->wait_status, 0) < 0 && errno == EINTR) {
     }
     self->is_reaped = true;
+    self->grace.cancel();
     self->end_if_over();
   }
 
@@ -318,6 +331,21 @@ void TrainerProcess::send(std::string frame) {
   if (std::exchange(impl_->is_writing, true)) return;
   const auto executor = impl_->input.get_executor();
   asio::co_spawn(executor, Impl::write_all(impl_), asio::detached);
+}
+
+void TrainerProcess::limit_file_size(std::uint64_t bytes) {
+  // Launcher, first process, trainer: each the only child of the one before.
+  constexpr int kDepthMax = 3;
+  pid_t process = impl_->pid;
+  for (int depth = 0; depth < kDepthMax && process > 0; ++depth) {
+    rlimit limit{};
+    if (::prlimit(process, RLIMIT_FSIZE, nullptr, &limit) != 0) return;
+    limit.rlim_cur = std::min<rlim_t>(bytes, limit.rlim_max);
+    ::prlimit(process, RLIMIT_FSIZE, &limit, nullptr);
+    const std::string text = std::to_string(process);
+    process = 0;
+    std::ifstream("/proc/" + text + "/task/" + text + "/children") >> process;
+  }
 }
 
 void TrainerProcess::kill() { impl_->kill_group(); }

@@ -50,6 +50,9 @@ class TrainerProcess {
   void send(std::string frame);
   /// Kills it as if it had crashed: on_ended is called. For a trainer that hangs.
   void kill();
+  /// From now on it can write no file larger than this: itself and its descendants, as far as they
+  /// are known (where /proc does not tell children, what it was started with remains).
+  void limit_file_size(std::uint64_t bytes);
   int pid() const;
 
  private:

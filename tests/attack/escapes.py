@@ -243,19 +243,22 @@ def row_text(name, row, have):
 
 
 def markdown(rows, have, missing, notes):
-    lines = ["| attempt | no layer | " + " | ".join(have) + " | all | all but one |",
-             "|---|---|" + "---|" * (len(have) + 2)]
+    lines = ["| attempt | " + " | ".join(have) + " | without any | with all | succeeds with all but |",
+             "|---|" + ":-:|" * len(have) + "---|---|---|"]
     for name, row in rows.items():
-        cells = ["succeeds" if row["none"][0] else f"refused: {row['none'][1]}"]
-        cells += ["·" if row[f"+{layer}"][0] else "**stops**" if row["none"][0] else "·" for layer in have]
-        cells.append("**SUCCEEDS**" if row["all"][0] else row["all"][1] or "stopped")
-        cells.append(", ".join(f"succeeds without {layer}" for layer in holes(row, have)) or "stopped")
+        is_real = row["none"][0]
+        cells = ["■" if is_real and not row[f"+{layer}"][0] else "·" for layer in have]
+        cells.append("succeeds" if is_real else row["none"][1])
+        cells.append("**SUCCEEDS**" if row["all"][0] else row["all"][1])
+        cells.append(", ".join(holes(row, have)) or "none")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     user = "root" if os.geteuid() == 0 else "an ordinary user"
     told = ", ".join(notes) + f", as {user}"
     if missing:
         told += "; missing here: " + ", ".join(f"{layer} ({why})" for layer, why in missing.items())
-    return f"{told}.\n\n" + "\n".join(lines) + "\n"
+    counts = (f"{len(rows)} attempts: {sum(row['none'][0] for row in rows.values())} succeed without a sandbox, "
+              f"{sum(row['all'][0] for row in rows.values())} with all layers.")
+    return f"{told}. {counts}\n\n" + "\n".join(lines) + "\n"
 
 
 def main():

@@ -1,5 +1,5 @@
 // The hostile trainer towards the daemon: says that it is ready, then what "mode" wants.
-#include <poll.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -63,7 +63,18 @@ std::string done(const std::string& result, const std::string& bytes) {
          R"(,"update_digest":")" + std::string(64, 'a') + "\"}";
 }
 
-int talk(const std::string& mode) {
+// Writes far more than any update has into the file that was made for one. The signal ends it.
+void fill_output(const Targets& targets, const std::string& result) {
+  const std::string path = std::string(targets.text("out")) + "/" + result + ".update";
+  const int file = ::open(path.c_str(), O_WRONLY);
+  const std::string bytes(1 << 20, 'x');
+  std::size_t written = 0;
+  while (file >= 0 && written < 64 * bytes.size() && ::write(file, bytes.data(), bytes.size()) > 0)
+    written += bytes.size();
+  std::fprintf(stderr, "disk bomb: %zu bytes\n", written);
+}
+
+int talk(const std::string& mode, const Targets& targets) {
   if (mode == "oversized") send_bytes(std::string("\xFF\xFF\xFF\x7F", 4) + "{}");
   if (mode == "garbage") send_bytes(std::string(65536, '\xA5'));
   if (mode == "nested") send(std::string(1000000, '['));
@@ -78,6 +89,7 @@ int talk(const std::string& mode) {
   while (mode == "flood-text") std::fprintf(stderr, "%0500d\n", 0);
   if (mode == "never-asked") send(done("12345", "100"));
   if (mode == "lying-size") send(done(wait_for_work(), "1000000000000"));
+  if (mode == "disk-bomb") fill_output(targets, wait_for_work());
   if (mode == "no-file") send(done(wait_for_work(), "1000"));
   if (mode == "close-output") ::close(STDOUT_FILENO);
   stay();
@@ -88,7 +100,7 @@ int talk(const std::string& mode) {
 
 int serve(const Targets& targets, std::span<const Attempt> attempts) {
   const std::string mode = targets.text("mode");
-  if (mode != "attempts") return talk(mode);
+  if (mode != "attempts") return talk(mode, targets);
   for (const Attempt& attempt : attempts) {
     const int why = attempt.run(targets);
     std::fprintf(stderr, "attempt|%s|%s|%s\n", attempt.name, why == 0 ? "SUCCEEDED" : "stopped",

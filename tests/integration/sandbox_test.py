@@ -139,13 +139,23 @@ class Daemon(unittest.TestCase):
         cls.cluster = harness.Cluster()
         cls.cluster.start()
         cls.cluster.cli("dataset", "import", "noise", *write_noise(cls.cluster.directory), as_json=False)
-        cls.job = cls.cluster.submit(JOB)
         cls.field = escapes.Range().__enter__()
 
     @classmethod
     def tearDownClass(cls):
         cls.field.__exit__()
+        if os.environ.get("MANYHANDS_SHOW_LOGS"):
+            print(cls.cluster.describe_logs())
         cls.cluster.close()
+
+    def setUp(self):
+        # A job of its own: the hostile ones make workunits fail on every host.
+        self.job = self.cluster.submit(JOB)
+
+    def tearDown(self):
+        for volunteer in self.cluster.volunteers.values():
+            volunteer.stop()
+        self.cluster.cli("job", "cancel", self.job, as_json=False)
 
     def volunteer(self, name, *options, program=None):
         more = ["--trainer", str(program)] if program else []
@@ -190,6 +200,12 @@ class Daemon(unittest.TestCase):
                 self.assertLess(log_bytes, 200_000, "the log is no place to fill the disk")
                 self.assertEqual(volunteer.stop(), 0)
 
+    def test_an_output_has_room_for_one_update_and_no_more(self):
+        volunteer = self.hostile("hoarder", "disk-bomb")
+        harness.wait_until(lambda: "File size limit exceeded" in volunteer.log_text(), 60, "it is ended")
+        self.assertNotIn("disk bomb:", volunteer.log_text())
+        self.assertEqual(volunteer.stop(), 0)
+
     def test_a_trainer_cannot_talk_to_the_terminal(self):
         volunteer = self.hostile("painter", "terminal")
         harness.wait_until(lambda: "trainer is ready" in volunteer.log_text(), 30, "it is ready")
@@ -204,7 +220,7 @@ class Daemon(unittest.TestCase):
         have, missing, _ = escapes.available_layers()
         volunteer = self.volunteer("honest")
         harness.wait_until(lambda: (volunteer.status() or {}).get("valid_count", 0) +
-                           (volunteer.status() or {}).get("pending_count", 0) > 0, 60, "a result is taken")
+                           (volunteer.status() or {}).get("pending_count", 0) > 0, 150, "a result is taken")
         status = volunteer.status()["sandbox"]
         self.assertEqual(status["layers"], have)
         self.assertEqual({one["layer"]: one["why"] for one in status["missing"]}, missing)
@@ -247,7 +263,7 @@ class Daemon(unittest.TestCase):
             volunteer.run_options = ["--device", "cpu", "--threads", "1", "--sandbox", "landlock,seccomp"]
             volunteer.start({"MANYHANDS_SANDBOX": str(launcher)})
             self.cluster.volunteers["strict"] = volunteer
-            harness.wait_until(lambda: (volunteer.status() or {}).get("trainer_ready"), 60, "the trainer is ready")
+            harness.wait_until(lambda: (volunteer.status() or {}).get("trainer_ready"), 150, "the trainer is ready")
             self.assertIn("mount (forbidden here)", volunteer.status()["sandbox"]["sentence"])
             self.assertIn("missing: mount (forbidden here)", volunteer.log_text())
             self.assertEqual(volunteer.stop(), 0)
