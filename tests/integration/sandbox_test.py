@@ -61,6 +61,21 @@ def is_alive(pid):
         return False
 
 
+def stoppers():
+    """{attempt: layers each of which stops it}, as docs/sandbox.md has it. What is refused without a sandbox: all."""
+    rows = [[cell.strip() for cell in line.strip("| \n").split("|")]
+            for line in (harness.REPO / "docs" / "sandbox.md").read_text().splitlines() if line.startswith("| ")]
+    head = next(row for row in rows if row[0] == "attempt")
+    plain = head.index("without any")
+    return {row[0]: {layer for layer, cell in zip(head, row) if cell == "■" or row[plain] != "succeeds"}
+            for row in rows if len(row) == len(head)}
+
+
+def may_succeed(name, known, have, missing):
+    """Where a layer is missing, what no layer that is there stops by itself is not to be judged."""
+    return bool(missing) and not known[name].intersection(have)
+
+
 class Layers(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -70,12 +85,14 @@ class Layers(unittest.TestCase):
 
     def test_no_attempt_succeeds(self):
         """One process an attempt, all layers that there are."""
-        if self.missing:
-            self.skipTest(f"layers missing on this machine: {', '.join(self.missing)}")
+        known = stoppers()
+        self.assertEqual(set(known) - {"attempt"}, set(escapes.attempts()), "docs/sandbox.md knows each attempt")
         succeeded = []
         with escapes.Range() as field:
             for name in escapes.attempts():
-                if field.attempt(name, self.have)[0]:
+                if may_succeed(name, known, self.have, self.missing):
+                    print(f"NOT TRIED, ITS LAYERS ARE MISSING HERE: {name}", file=sys.stderr)
+                elif field.attempt(name, self.have)[0]:
                     succeeded.append(name)
         self.assertEqual(succeeded, [])
 
@@ -177,8 +194,9 @@ class Daemon(unittest.TestCase):
         harness.wait_until(lambda: "trainer is ready" in volunteer.log_text(), 60, "all attempts made")
         told = re.findall(r"attempt\|([^|]*)\|([^|]*)\|", volunteer.log_text())
         self.assertGreater(len(told), 70)
-        if not missing:
-            self.assertEqual([name for name, outcome in told if outcome != "stopped"], [])
+        known = stoppers()
+        self.assertEqual([name for name, outcome in told if outcome != "stopped" and
+                          not may_succeed(name, known, have, missing)], [])
         self.assertEqual(volunteer.stop(), 0)
 
     def test_the_daemon_survives_what_a_trainer_sends(self):
