@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Does the sandbox slow the trainer? Samples/s of `manyhands-trainer serve` with all layers and without, in turns.
 
-    sandbox_bench.py [--pairs N] [--seconds S]
+    sandbox_bench.py [--pairs N] [--workunits N]
 
 Needs a build. A server and a volunteer run until one workunit of Fashion-MNIST is under way; its frame is then given to
 trainers of our own again and again. Also says how long it takes until a trainer is ready, and its processes' memory.
 """
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import struct
@@ -83,40 +84,46 @@ class Trainer:
         assert answer["type"] == "done", answer
 
     def close(self):
+        """CPU seconds of all its processes."""
         self.process.stdin.close()
-        self.process.wait(timeout=20)
+        _, status, usage = os.wait4(self.process.pid, 0)
+        self.process.returncode = os.waitstatus_to_exitcode(status)
         self.process.stdout.close()
+        return usage.ru_utime + usage.ru_stime
 
 
-def samples_per_second(folder, frame, seconds, is_enclosed):
+def measure(folder, frame, count, is_enclosed):
+    """(samples a second, samples a second of CPU, start included, seconds until it was ready)"""
     trainer = Trainer(folder, is_enclosed)
     trainer.compute(frame, 1)
-    begin, count = time.monotonic(), 0
-    while time.monotonic() - begin < seconds:
-        count += 1
-        trainer.compute(frame, 1 + count)
+    begin = time.monotonic()
+    for index in range(count):
+        trainer.compute(frame, 2 + index)
     taken = time.monotonic() - begin
-    trainer.close()
-    return count * (frame["end"] - frame["begin"]) / taken, trainer.seconds_to_ready
+    samples = frame["end"] - frame["begin"]
+    return count * samples / taken, (count + 1) * samples / trainer.close(), trainer.seconds_to_ready
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--workunits", type=int, default=8, help="of 2,048 samples")
     options = parser.parse_args()
     with harness.Cluster() as cluster:
         frame, folder = first_workunit(cluster)
-        ratios, starts = [], []
+        rates, costs, starts = [], [], []
         for index in range(options.pairs):
             # Whoever comes first is not always the same.
             order = (False, True) if index % 2 else (True, False)
-            made = {one: samples_per_second(folder, frame, options.seconds, one) for one in order}
-            ratios.append(made[True][0] / made[False][0])
-            starts.append((made[True][1], made[False][1]))
-            print(f"sandbox {made[True][0]:,.0f} samples/s, without {made[False][0]:,.0f}, ratio {ratios[-1]:.3f}",
-                  flush=True)
-    print(f"ratio {statistics.median(ratios):.3f} (median of {len(ratios)} pairs, {min(ratios):.3f} to {max(ratios):.3f})")
+            made = {one: measure(folder, frame, options.workunits, one) for one in order}
+            rates.append(made[True][0] / made[False][0])
+            costs.append(made[True][1] / made[False][1])
+            starts.append((made[True][2], made[False][2]))
+            print(f"sandbox {made[True][0]:,.0f} samples/s, without {made[False][0]:,.0f}, ratio {rates[-1]:.3f}; "
+                  f"of CPU {made[True][1]:,.0f} and {made[False][1]:,.0f}, ratio {costs[-1]:.3f}", flush=True)
+    for what, ratios in (("samples/s", rates), ("samples for a second of CPU", costs)):
+        print(f"{what}: ratio {statistics.median(ratios):.3f} (median of {len(ratios)} pairs, "
+              f"{min(ratios):.3f} to {max(ratios):.3f})")
     print(f"ready after {1000 * statistics.median(s[0] for s in starts):.0f} ms, without "
           f"{1000 * statistics.median(s[1] for s in starts):.0f} ms")
 
