@@ -60,17 +60,15 @@ MUTATIONS = (
              "  bool is_step_complete() const { return !workunits.empty() && done_count + 1 >= workunits.size(); }"),
     Mutation("work is not kept for other hosts", "scheduler/spread.cpp",
              "  return after >= hosts_min_ || after >= least_;", "  return after > 0;"),
-    Mutation("updates are not in the order of shards", "scheduler/job_steps.cpp",
-             "  for (const WorkunitId id : job.workunits) {\n    ready.update_digests.push_back(\n"
-             "        state.result(state.workunit(id).row.canonical).row.update_digest);\n  }",
-             "  for (auto id = job.workunits.rbegin(); id != job.workunits.rend(); ++id) {\n    ready.update_digests.push_back(\n"
-             "        state.result(state.workunit(*id).row.canonical).row.update_digest);\n  }"),
-    Mutation("the loss is summed in the order of results", "scheduler/job_steps.cpp",
-             "  Sums sums;\n  for (const WorkunitId id : ids) {",
-             "  Sums sums;\n  std::vector<WorkunitId> order = ids;\n"
-             "  std::sort(order.begin(), order.end(), [&](WorkunitId a, WorkunitId b) {\n"
-             "    return state.workunit(a).row.canonical < state.workunit(b).row.canonical;\n  });\n"
-             "  for (const WorkunitId id : order) {"),
+    Mutation("updates are not in the order of shards", "scheduler/counted_shards.cpp",
+             "    ready.update_digests.push_back(shard.result->update_digest);",
+             "    ready.update_digests.insert(ready.update_digests.begin(), shard.result->update_digest);"),
+    Mutation("the loss is summed in the order of results", "scheduler/counted_shards.cpp",
+             "  Sums sums;\n  for (const CountedShard& shard : shards) {",
+             "  Sums sums;\n  CountedShards order = shards;\n"
+             "  std::sort(order.begin(), order.end(), [](const CountedShard& a, const CountedShard& b) {\n"
+             "    return a.result->id < b.result->id;\n  });\n"
+             "  for (const CountedShard& shard : order) {"),
     Mutation("lost leases are not sent again", "scheduler/assigner.cpp",
              "      if (!is_old && !event_.description) {", "      if (true) {"),
     Mutation("a restart forgets expired results", "scheduler/restore.cpp",
