@@ -27,6 +27,14 @@ Error unauthenticated(std::string message) {
   return Error{Errc::kUnauthenticated, std::move(message)};
 }
 
+template <class Map>
+auto sorted_rows(const Map& rows_by_hash) {
+  std::vector<typename Map::mapped_type> rows;
+  for (const auto& [hash, row] : rows_by_hash) rows.push_back(row);
+  std::sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+  return rows;
+}
+
 }  // namespace
 
 std::string utc_text(TimePoint time) {
@@ -63,11 +71,12 @@ Accounts::Accounts(AccountsSnapshot snapshot) {
     next_invitation_id_ = std::max(next_invitation_id_, row.id + 1);
     invitations_by_hash_.emplace(row.hash, row);
   }
+  audit_count_ = snapshot.audit_count;
   hosts_by_hash_.reserve(snapshot.host_secrets.size());
   for (const HostSecretRow& row : snapshot.host_secrets) add_host(row);
 }
 
-Result<Caller> Accounts::authenticate(std::string_view token, Role role_min, TimePoint now) const {
+Result<Caller> Accounts::authenticate(std::string_view token, Role role_min, TimePoint now) {
   if (token.empty()) {
     return unauthenticated(
         "this call needs a token: send \"Authorization: Bearer TOKEN\" (manyhands login does)");
@@ -89,7 +98,20 @@ Result<Caller> Accounts::authenticate(std::string_view token, Role role_min, Tim
                 "this call needs the role " + std::string(role_name(role_min)) + ", account \"" +
                     account->name + "\" is " + std::string(role_name(account->role)));
   }
-  return Caller{*account, row->expires};
+  if (row->last_used + kLastUsedGrain <= now) {
+    tokens_by_hash_.at(row->hash).last_used = now;
+    used_tokens_.push_back(row->hash);
+  }
+  return Caller{*account, row->id, row->expires};
+}
+
+void Accounts::take_used_tokens(std::vector<TokenRow>& rows) {
+  for (const Digest& hash : used_tokens_) rows.push_back(tokens_by_hash_.at(hash));
+  used_tokens_.clear();
+}
+
+AuditRow Accounts::audit(const Caller& caller, std::string action, TimePoint now) {
+  return {++audit_count_, now, caller.account.id, caller.token_id, std::move(action)};
 }
 
 Result<HostSecretRow> Accounts::authenticate_host(std::string_view secret) const {
@@ -109,6 +131,9 @@ Result<InvitationRow> Accounts::check_invitation(std::string_view text, TimePoin
   const InvitationRow* row = find_by_secret(invitations_by_hash_, text);
   if (row == nullptr) {
     return unauthenticated("unknown invitation: ask the server's admin for a new join line");
+  }
+  if (row->is_revoked) {
+    return unauthenticated("invitation was revoked: ask the server's admin for a new join line");
   }
   if (row->expires <= now) {
     return unauthenticated("invitation expired at " + utc_text(row->expires) +
@@ -188,8 +213,7 @@ Result<NewToken> Accounts::create_token(const Caller& caller, std::uint64_t acco
   }
   NewToken token;
   token.text = make_secret("mht_");
-  token.row =
-      TokenRow{next_token_id_++, account_id, secret_hash(token.text), now, now + lifetime, false};
+  token.row = TokenRow{next_token_id_++, account_id, secret_hash(token.text), now, now + lifetime};
   tokens_by_hash_.emplace(token.row.hash, token.row);
   return token;
 }
@@ -243,6 +267,15 @@ Result<NewInvitation> Accounts::create_invitation(std::uint64_t account_id,
   return invitation;
 }
 
+Result<InvitationRow> Accounts::revoke_invitation(std::uint64_t invitation_id) {
+  for (auto& [hash, row] : invitations_by_hash_) {
+    if (row.id != invitation_id) continue;
+    row.is_revoked = true;
+    return row;
+  }
+  return fail(Errc::kNotFound, "no invitation " + std::to_string(invitation_id));
+}
+
 bool Accounts::is_shared(std::uint64_t account_id) const {
   const AccountRow* account = find_account(account_id);
   return account != nullptr && account->name == kVolunteersName;
@@ -252,6 +285,17 @@ std::vector<AccountRow> Accounts::accounts() const {
   std::vector<AccountRow> rows;
   for (const auto& [id, row] : accounts_) rows.push_back(row);
   return rows;
+}
+
+std::vector<TokenRow> Accounts::tokens() const { return sorted_rows(tokens_by_hash_); }
+
+std::vector<InvitationRow> Accounts::invitations() const {
+  return sorted_rows(invitations_by_hash_);
+}
+
+std::string Accounts::account_name(std::uint64_t id) const {
+  const AccountRow* account = find_account(id);
+  return account == nullptr ? std::string() : account->name;
 }
 
 std::vector<std::uint64_t> Accounts::hosts_of(std::uint64_t account_id) const {

@@ -24,11 +24,14 @@ struct AccountsSnapshot {
   std::vector<TokenRow> tokens;
   std::vector<InvitationRow> invitations;
   std::vector<HostSecretRow> host_secrets;
+  // Entries ever written to the audit log.
+  std::uint64_t audit_count = 0;
 };
 
 // An authenticated holder of a token.
 struct Caller {
   AccountRow account;
+  std::uint64_t token_id = 0;
   TimePoint token_expires{};
 };
 
@@ -47,6 +50,8 @@ class Accounts {
  public:
   static constexpr std::chrono::seconds kTokenLifetimeDefault = std::chrono::hours(24 * 90);
   static constexpr std::chrono::seconds kTokenLifetimeMax = std::chrono::hours(24 * 3653);
+  // How far behind a stored TokenRow::last_used may be.
+  static constexpr std::chrono::minutes kLastUsedGrain{5};
   // Long enough to be read in a mail, short enough to be of no use in an old shell history.
   static constexpr std::chrono::seconds kInvitationLifetimeDefault = std::chrono::hours(24 * 7);
   static constexpr std::uint32_t kInvitationUsesDefault = 100;
@@ -56,7 +61,8 @@ class Accounts {
 
   // Errors: kUnauthenticated (none given, unknown, revoked, expired: says what to do),
   // kPermissionDenied (role too low: says which is needed).
-  Result<Caller> authenticate(std::string_view token, Role role_min, TimePoint now) const;
+  // Notes that the token was used.
+  Result<Caller> authenticate(std::string_view token, Role role_min, TimePoint now);
   // The host behind a host secret. Errors: kUnauthenticated.
   Result<HostSecretRow> authenticate_host(std::string_view secret) const;
   // The invitation behind its text. Errors: kUnauthenticated (unknown, used up, expired).
@@ -78,6 +84,13 @@ class Accounts {
                                 std::chrono::seconds lifetime, TimePoint now);
   // Errors: kNotFound, kFailedPrecondition (the last admin's token that works at `now`).
   Result<TokenRow> revoke_token(std::uint64_t token_id, TimePoint now);
+  // Errors: kNotFound.
+  Result<InvitationRow> revoke_invitation(std::uint64_t invitation_id);
+  // Adds the rows whose last use is not stored.
+  void take_used_tokens(std::vector<TokenRow>& rows);
+  // The entry that says what the caller did.
+  AuditRow audit(const Caller& caller, std::string action, TimePoint now);
+
   // account_id 0: the account "volunteers". Errors: kNotFound, kInvalidArgument.
   Result<NewInvitation> create_invitation(std::uint64_t account_id, std::uint32_t use_count_max,
                                           std::chrono::seconds lifetime, TimePoint now);
@@ -86,6 +99,11 @@ class Accounts {
   bool is_shared(std::uint64_t account_id) const;
 
   std::vector<AccountRow> accounts() const;
+  // By id.
+  std::vector<TokenRow> tokens() const;
+  std::vector<InvitationRow> invitations() const;
+  // Empty: there is no such account.
+  std::string account_name(std::uint64_t id) const;
   // Hosts that belong to an account.
   std::vector<std::uint64_t> hosts_of(std::uint64_t account_id) const;
 
@@ -100,6 +118,9 @@ class Accounts {
   std::uint64_t next_account_id_ = 1;
   std::uint64_t next_token_id_ = 1;
   std::uint64_t next_invitation_id_ = 1;
+  std::uint64_t audit_count_ = 0;
+  // Used since they were stored.
+  std::vector<Digest> used_tokens_;
 };
 
 // Role as documents and messages write it.

@@ -25,13 +25,6 @@ constexpr std::chrono::milliseconds kSweepPause{250};
 // How long after its last call a host is told to be active.
 constexpr std::chrono::milliseconds kActiveWindow{60'000};
 
-bool is_empty(const Transaction& transaction) {
-  return transaction.changes.is_empty() && transaction.accounts.empty() &&
-         transaction.tokens.empty() && transaction.invitations.empty() &&
-         transaction.host_secrets.empty() && transaction.datasets.empty() &&
-         transaction.removed_datasets.empty() && transaction.job_sources.empty();
-}
-
 }  // namespace
 
 Core::Core(const CoreParts& parts, ServerSnapshot snapshot, std::vector<ManifestPtr> manifests,
@@ -99,13 +92,15 @@ void Core::stop() {
 }
 
 asio::awaitable<void> Core::commit(Transaction transaction) {
-  if (is_empty(transaction) && commits_.in_flight() == 0) co_return;
+  if (transaction.is_empty() && commits_.in_flight() == 0) co_return;
   QueuedTransition transition;
   transition.transaction = std::move(transaction);
   co_await commit_transition(std::move(transition));
 }
 
 asio::awaitable<void> Core::commit_transition(QueuedTransition transition) {
+  // Nobody waits for these alone.
+  accounts_.take_used_tokens(transition.transaction.tokens);
   auto initiate = [this](auto handler, QueuedTransition queued) {
     // Handlers are move-only; std::function wants copies.
     auto shared = std::make_shared<decltype(handler)>(std::move(handler));

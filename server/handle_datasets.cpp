@@ -98,6 +98,7 @@ asio::awaitable<Result<v1::RegisterDatasetResponse>> register_dataset(
   } else {
     const DatasetRow row{request.name(), digest, manifest->chunk_bytes(), core.now()};
     core.datasets().add(row, manifest);
+    extra = audited(core, caller, "data set " + row.name + " was registered");
     extra.datasets.push_back(row);
     log_info("data set registered", {{"name", row.name}, {"by", caller.account.name}});
   }
@@ -190,7 +191,7 @@ asio::awaitable<Result<v1::RemoveDatasetResponse>> remove_dataset(
   std::vector<Digest> unneeded = dataset->manifest->chunk_digests();
   if (!is_manifest_used(core, manifest)) unneeded.push_back(manifest);
   core.datasets().remove(request.name());
-  Transaction extra;
+  Transaction extra = audited(core, caller, "data set " + request.name() + " was removed");
   extra.removed_datasets.push_back(request.name());
   co_await core.commit(std::move(extra));
   log_info("data set removed", {{"name", request.name()}, {"by", caller.account.name}});

@@ -94,7 +94,10 @@ asio::awaitable<Result<v1::SetHostTrustResponse>> set_host_trust(Core& core,
   const HostId id(request.id());
   if (!core.coordinator().host(id)) co_return no_such_host(request.id());
   auto decision = core.coordinator().set_trust(id, request.trusted(), core.now());
-  MH_CO_TRY_VOID(co_await core.settle(std::move(decision)));
+  Transaction extra = audited(
+      core, caller,
+      "host " + to_string(id) + (request.trusted() ? " is trusted" : " is no longer trusted"));
+  MH_CO_TRY_VOID(co_await core.settle(std::move(decision), std::move(extra)));
   log_info(request.trusted() ? "host trusted" : "host no longer trusted",
            {{"host", id}, {"by", caller.account.name}});
   v1::SetHostTrustResponse response;
@@ -109,7 +112,8 @@ asio::awaitable<Result<v1::ForgiveHostResponse>> forgive_host(Core& core, net::C
   const HostId id(request.id());
   if (!core.coordinator().host(id)) co_return no_such_host(request.id());
   auto decision = core.coordinator().forgive(id, core.now());
-  MH_CO_TRY_VOID(co_await core.settle(std::move(decision)));
+  Transaction extra = audited(core, caller, "host " + to_string(id) + " was forgiven");
+  MH_CO_TRY_VOID(co_await core.settle(std::move(decision), std::move(extra)));
   log_info("host forgiven", {{"host", id}, {"by", caller.account.name}});
   v1::ForgiveHostResponse response;
   *response.mutable_host() = to_message(*core.coordinator().host(id));

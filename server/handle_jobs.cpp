@@ -53,7 +53,8 @@ asio::awaitable<Result<v1::Job>> settled_job(Core& core, JobId id) {
 }
 
 // Submits a checked file. Nothing is awaited between the last look at its blobs and the decision.
-asio::awaitable<Result<JobId>> submit(Core& core, JobFile file, v1::SubmitJobRequest request) {
+asio::awaitable<Result<JobId>> submit(Core& core, Caller caller, JobFile file,
+                                      v1::SubmitJobRequest request) {
   const std::string dataset = file.spec->dataset;
   for (int attempt = 1;; ++attempt) {
     MH_CO_TRY(scheduler::JobSubmission submission, co_await prepare_job(core, file));
@@ -70,6 +71,9 @@ asio::awaitable<Result<JobId>> submit(Core& core, JobFile file, v1::SubmitJobReq
     Transaction extra;
     if (decision.reply && decision.reply->is_new) {
       core.job_started(decision.reply->job);
+      extra = audited(
+          core, caller,
+          "job " + to_string(decision.reply->job) + " (" + submission.name + ") was submitted");
       extra.job_sources.push_back(
           JobSourceRow{decision.reply->job.value(), request.request_id(), request.yaml(), dataset});
     }
@@ -83,7 +87,8 @@ asio::awaitable<Result<JobId>> submit(Core& core, JobFile file, v1::SubmitJobReq
 
 asio::awaitable<Result<v1::SubmitJobResponse>> submit_job(Core& core, net::CallContext context,
                                                           v1::SubmitJobRequest request) {
-  MH_CO_TRY_VOID(core.accounts().authenticate(context.bearer_token, Role::kAdmin, core.now()));
+  MH_CO_TRY(const Caller caller,
+            core.accounts().authenticate(context.bearer_token, Role::kAdmin, core.now()));
   if (request.request_id().size() > kRequestIdBytesMax) {
     co_return fail(Errc::kInvalidArgument,
                    "request_id: " + std::to_string(request.request_id().size()) +
@@ -96,7 +101,7 @@ asio::awaitable<Result<v1::SubmitJobResponse>> submit_job(Core& core, net::CallC
   }
   JobFile file = co_await read_job_file(core, request.yaml());
   if (!file.problems.empty()) co_return fail(Errc::kInvalidArgument, problems_text(file.problems));
-  MH_CO_TRY(const JobId job, co_await submit(core, std::move(file), std::move(request)));
+  MH_CO_TRY(const JobId job, co_await submit(core, caller, std::move(file), std::move(request)));
   MH_CO_TRY(*response.mutable_job(), co_await settled_job(core, job));
   co_return response;
 }
@@ -280,6 +285,19 @@ Result<scheduler::JobAction> to_action(const v1::UpdateJobRequest& request) {
   return scheduler::JobAction::kSetPriority;
 }
 
+std::string what_of(const v1::UpdateJobRequest& request) {
+  switch (request.action()) {
+    case v1::JOB_ACTION_PAUSE:
+      return "paused";
+    case v1::JOB_ACTION_RESUME:
+      return "resumed";
+    case v1::JOB_ACTION_CANCEL:
+      return "cancelled";
+    default:
+      return "priority is now " + std::to_string(request.priority());
+  }
+}
+
 asio::awaitable<Result<v1::UpdateJobResponse>> update_job(Core& core, net::CallContext context,
                                                           v1::UpdateJobRequest request) {
   MH_CO_TRY(const Caller caller,
@@ -287,7 +305,10 @@ asio::awaitable<Result<v1::UpdateJobResponse>> update_job(Core& core, net::CallC
   MH_CO_TRY(const scheduler::JobAction action, to_action(request));
   auto decision =
       core.coordinator().update_job(JobId(request.id()), action, request.priority(), core.now());
-  MH_CO_TRY_VOID(co_await core.settle(std::move(decision)));
+  Transaction extra;
+  if (decision.reply)
+    extra = audited(core, caller, "job " + std::to_string(request.id()) + ": " + what_of(request));
+  MH_CO_TRY_VOID(co_await core.settle(std::move(decision), std::move(extra)));
   log_info("job updated", {{"job", request.id()},
                            {"action", v1::JobAction_Name(request.action())},
                            {"by", caller.account.name}});

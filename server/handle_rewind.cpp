@@ -67,7 +67,14 @@ bool are_stored(Core& core, const std::vector<scheduler::StepOutput>& outputs) {
   });
 }
 
-asio::awaitable<Result<scheduler::Rewound>> rewind_once(Core& core,
+std::string text_of(const scheduler::RewindOrder& order) {
+  std::string text = "job " + to_string(order.job) + " was rewound to step " +
+                     std::to_string(order.to) + " without hosts";
+  for (const HostId host : order.hosts) text += " " + to_string(host);
+  return text;
+}
+
+asio::awaitable<Result<scheduler::Rewound>> rewind_once(Core& core, const Caller& caller,
                                                         const scheduler::RewindOrder& order) {
   co_await core.settled();
   const auto view = core.coordinator().job(order.job, core.now());
@@ -87,7 +94,9 @@ asio::awaitable<Result<scheduler::Rewound>> rewind_once(Core& core,
   before_decision.pass();
   auto decision = core.coordinator().rewind(order, past, plan, outputs, core.now());
   if (!decision.reply) release(core, outputs);
-  auto rewound = co_await core.settle(std::move(decision));
+  Transaction extra;
+  if (decision.reply && decision.reply->is_new) extra = audited(core, caller, text_of(order));
+  auto rewound = co_await core.settle(std::move(decision), std::move(extra));
   after_decision.pass();
   co_return rewound;
 }
@@ -101,7 +110,7 @@ asio::awaitable<Result<v1::RewindJobResponse>> rewind_job(Core& core, net::CallC
   {
     const HeldJob held(core, order.job);
     for (int attempt = 0; attempt < kTriesMax; ++attempt) {
-      rewound = co_await rewind_once(core, order);
+      rewound = co_await rewind_once(core, caller, order);
       if (rewound || rewound.error().code != Errc::kAborted) break;
     }
   }

@@ -25,6 +25,12 @@ std::chrono::milliseconds hold_time(const net::CallContext& context, std::uint32
   return context.timeout ? std::min(hold, *context.timeout - kAnswerMargin) : hold;
 }
 
+Transaction audited(Core& core, const Caller& caller, std::string action) {
+  Transaction transaction;
+  transaction.audit.push_back(core.accounts().audit(caller, std::move(action), core.now()));
+  return transaction;
+}
+
 Status check_disk(const Core& core, const net::CallContext& context, Needs needs) {
   Status writable;
   if (needs == Needs::kStore) writable = core.disk().check_store();

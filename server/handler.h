@@ -24,6 +24,9 @@ std::chrono::milliseconds hold_time(const net::CallContext& context, std::uint32
 // "There is no job 7", and what shows those that are.
 Error no_such_job(std::uint64_t id);
 
+// An entry of the audit log, for the transaction that makes the change.
+Transaction audited(Core& core, const Caller& caller, std::string action);
+
 // What a call needs to write: nothing, rows of the database, or blobs as well.
 enum class Needs { kNothing, kStore, kRoom };
 

@@ -30,6 +30,8 @@ struct TokenRow {
   TimePoint created{};
   TimePoint expires{};
   bool is_revoked = false;
+  // About: stored with whatever is written next, at most once in some minutes.
+  TimePoint last_used{};
 
   friend bool operator==(const TokenRow&, const TokenRow&) = default;
 };
@@ -41,6 +43,7 @@ struct InvitationRow {
   std::uint32_t use_count = 0;
   std::uint32_t use_count_max = 0;
   TimePoint expires{};
+  bool is_revoked = false;
 
   friend bool operator==(const InvitationRow&, const InvitationRow&) = default;
 };
@@ -53,6 +56,19 @@ struct HostSecretRow {
   bool is_revoked = false;
 
   friend bool operator==(const HostSecretRow&, const HostSecretRow&) = default;
+};
+
+// Something that a holder of a token changed; written once, in the transaction of the change.
+struct AuditRow {
+  // From 1, without gaps.
+  std::uint64_t sequence = 0;
+  TimePoint time{};
+  std::uint64_t account_id = 0;
+  std::uint64_t token_id = 0;
+  // "job 3 was paused".
+  std::string action;
+
+  friend bool operator==(const AuditRow&, const AuditRow&) = default;
 };
 
 struct DatasetRow {

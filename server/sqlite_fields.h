@@ -59,6 +59,8 @@ template <>
 inline constexpr const char* kTable<DatasetRow> = "datasets";
 template <>
 inline constexpr const char* kTable<JobSourceRow> = "job_sources";
+template <>
+inline constexpr const char* kTable<AuditRow> = "audit";
 
 // Largest number of each persistent enumeration; the smallest is 1.
 constexpr scheduler::JobState last_of(scheduler::JobState) { return scheduler::JobState::kFailed; }
@@ -327,6 +329,7 @@ void each_field(Row& row, Visitor& v) {
   v.field("created", row.created);
   v.field("expires", row.expires);
   v.field("is_revoked", row.is_revoked);
+  v.field("last_used", row.last_used);
 }
 
 template <RowOf<InvitationRow> Row, class Visitor>
@@ -337,6 +340,7 @@ void each_field(Row& row, Visitor& v) {
   v.field("use_count", row.use_count);
   v.field("use_count_max", row.use_count_max);
   v.field("expires", row.expires);
+  v.field("is_revoked", row.is_revoked);
 }
 
 template <RowOf<HostSecretRow> Row, class Visitor>
@@ -353,6 +357,15 @@ void each_field(Row& row, Visitor& v) {
   v.field("manifest", row.manifest);
   v.field("bytes", row.bytes);
   v.field("created", row.created);
+}
+
+template <RowOf<AuditRow> Row, class Visitor>
+void each_field(Row& row, Visitor& v) {
+  v.key("sequence", row.sequence);
+  v.field("time", row.time);
+  v.field("account_id", row.account_id);
+  v.field("token_id", row.token_id);
+  v.field("action", row.action);
 }
 
 template <RowOf<JobSourceRow> Row, class Visitor>

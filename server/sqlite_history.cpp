@@ -194,6 +194,16 @@ Result<std::vector<scheduler::HostLogRow>> SqliteStore::host_log(HostId host,
   return entries;
 }
 
+Result<std::vector<AuditRow>> SqliteStore::audit(std::uint64_t entry_max) {
+  const std::lock_guard lock(reader_mutex_);
+  MH_TRY(Statement statement,
+         reader_.prepare(select_sql<AuditRow>("ORDER BY sequence DESC LIMIT ?1")));
+  statement.bind(1, std::min<std::uint64_t>(entry_max, INT64_MAX));
+  MH_TRY(std::vector<AuditRow> entries, read_rows<AuditRow>(statement));
+  std::reverse(entries.begin(), entries.end());
+  return entries;
+}
+
 Result<std::string> SqliteStore::yaml(JobId job) {
   const std::lock_guard lock(reader_mutex_);
   MH_TRY(Statement statement, reader_.prepare("SELECT yaml FROM job_sources WHERE job_id=?1"));

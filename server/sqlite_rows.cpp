@@ -39,7 +39,7 @@ struct RowWriter::Statements {
              Upsert<scheduler::JobLogRow>, Upsert<AccountRow>, Upsert<TokenRow>,
              Upsert<InvitationRow>, Upsert<HostSecretRow>, Upsert<DatasetRow>, Upsert<JobSourceRow>,
              Upsert<scheduler::HostLogRow>, Upsert<scheduler::CreditRow>,
-             Upsert<scheduler::AgreementRow>>
+             Upsert<scheduler::AgreementRow>, Upsert<AuditRow>>
       upserts;
   Statement remove_checkpoint;
   Statement remove_dataset;
@@ -109,6 +109,7 @@ Result<void> RowWriter::write(const Transaction& transaction) {
     MH_TRY_VOID(statements_->remove_dataset.bind(1, name).run());
   }
   MH_TRY_VOID(statements_->write(transaction.datasets));
+  MH_TRY_VOID(statements_->write(transaction.audit));
   return statements_->write(transaction.job_sources);
 }
 

@@ -331,8 +331,22 @@ ALTER TABLE jobs ADD COLUMN removed_sample_count INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE contributions ADD COLUMN undone_count INTEGER NOT NULL DEFAULT 0;
 )sql";
 
+constexpr const char* kAudit = R"sql(
+ALTER TABLE tokens ADD COLUMN last_used INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE invitations ADD COLUMN is_revoked INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE audit(
+  sequence INTEGER PRIMARY KEY,
+  time INTEGER NOT NULL,
+  account_id INTEGER NOT NULL REFERENCES accounts,
+  token_id INTEGER NOT NULL REFERENCES tokens,
+  action TEXT NOT NULL
+) STRICT;
+)sql";
+
 constexpr std::array kMigrations{kFirstTables, kThreadsAndWaste,        kChecksAndCredit,
-                                 kStepRecords, kAggregationAndNumerics, kRewinds};
+                                 kStepRecords, kAggregationAndNumerics, kRewinds,
+                                 kAudit};
 
 Error too_new(std::int64_t version, std::int64_t known) {
   return fail(Errc::kFailedPrecondition,

@@ -121,6 +121,9 @@ Result<void> read_server(Database& database, ServerSnapshot& snapshot) {
   MH_TRY_VOID(read_all(database, "ORDER BY id", snapshot.accounts.invitations));
   MH_TRY_VOID(read_all(database, "", snapshot.accounts.host_secrets));
   MH_TRY_VOID(read_all(database, "ORDER BY name", snapshot.datasets));
+  MH_TRY(Statement audit, database.prepare("SELECT coalesce(max(sequence), 0) FROM audit"));
+  MH_TRY(const bool has_audit, audit.step());
+  if (has_audit) snapshot.accounts.audit_count = audit.natural(0);
   MH_TRY(Statement sources,
          database.prepare("SELECT job_id, request_id, '', dataset FROM job_sources ORDER BY 1"));
   MH_TRY(snapshot.job_sources, read_rows<JobSourceRow>(sources));

@@ -67,6 +67,7 @@ class SqliteStore final : public Store {
   Result<std::vector<scheduler::HostLogRow>> host_log(HostId host,
                                                       std::uint64_t entry_max) override;
   Result<std::string> yaml(JobId job) override;
+  Result<std::vector<AuditRow>> audit(std::uint64_t entry_max) override;
   Result<std::vector<scheduler::ContributionRow>> contributions(JobId job) override;
   Result<scheduler::RewindPast> past(JobId job, std::uint64_t step) override;
   Result<SampleCoverage> coverage(JobId job, std::uint64_t positions) override;

@@ -43,6 +43,7 @@ void append(Transaction& earlier, Transaction later) {
   move_rows(earlier.datasets, std::move(later.datasets));
   move_rows(earlier.removed_datasets, std::move(later.removed_datasets));
   move_rows(earlier.job_sources, std::move(later.job_sources));
+  move_rows(earlier.audit, std::move(later.audit));
 }
 
 }  // namespace mh::server

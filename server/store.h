@@ -25,6 +25,13 @@ struct Transaction {
   std::vector<DatasetRow> datasets;
   std::vector<std::string> removed_datasets;
   std::vector<JobSourceRow> job_sources;
+  std::vector<AuditRow> audit;
+
+  bool is_empty() const {
+    return changes.is_empty() && accounts.empty() && tokens.empty() && invitations.empty() &&
+           host_secrets.empty() && datasets.empty() && removed_datasets.empty() &&
+           job_sources.empty() && audit.empty();
+  }
 };
 
 // Adds the rows of a later transition to an earlier one: both become durable, or neither. Rows of
@@ -80,6 +87,8 @@ class Store {
   // The newest `entry_max` entries, oldest first.
   virtual Result<std::vector<scheduler::HostLogRow>> host_log(HostId host,
                                                               std::uint64_t entry_max) = 0;
+  // The newest `entry_max` entries, oldest first.
+  virtual Result<std::vector<AuditRow>> audit(std::uint64_t entry_max) = 0;
   // By host. Those of ended jobs are not in memory after a restart.
   virtual Result<std::vector<scheduler::ContributionRow>> contributions(JobId job) = 0;
   // What a rewind to this step needs of the job's past.

@@ -1,4 +1,6 @@
-// `manyhands account list|create|token|revoke|invite`.
+// `manyhands account`: accounts, tokens, invitations, and who changed what.
+#include <chrono>
+
 #include "client/cli/table.h"
 #include "client/cli/verb.h"
 #include "manyhands/v1/admin.pb.h"
@@ -115,6 +117,89 @@ Result<int> run_revoke(Context& context, std::uint64_t token_id) {
   return kExitDone;
 }
 
+Result<int> run_revoke_invitation(Context& context, std::uint64_t invitation_id) {
+  v1::RevokeInvitationRequest request;
+  request.set_invitation_id(invitation_id);
+  MH_TRY(const auto reply,
+         context.call<v1::RevokeInvitationResponse>("AccountService/RevokeInvitation", request));
+  if (context.wants_json())
+    context.print_json(reply);
+  else
+    context.out() << "Invitation " << invitation_id
+                  << " works no longer; hosts that joined with it stay.\n";
+  return kExitDone;
+}
+
+template <class Message>
+std::string state_text(const Message& message, bool is_used_up) {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  if (message.revoked()) return "revoked";
+  if (is_used_up) return "used up";
+  const bool is_over =
+      message.expires_ms() <= std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+  return is_over ? "expired" : "works";
+}
+
+Result<int> run_tokens(Context& context) {
+  MH_TRY(const auto reply, context.call<v1::ListTokensResponse>("AccountService/ListTokens",
+                                                                v1::ListTokensRequest()));
+  if (context.wants_json()) {
+    context.print_json(reply);
+    return kExitDone;
+  }
+  Table table({{"TOKEN", Table::Align::kRight},
+               {"ACCOUNT"},
+               {"STATE"},
+               {"CREATED (UTC)"},
+               {"EXPIRES (UTC)"},
+               {"LAST USED (UTC)"}});
+  for (const v1::Token& token : reply.tokens())
+    table.add_row({std::to_string(token.id()), token.account_name(), state_text(token, false),
+                   time_text(token.created_ms()), time_text(token.expires_ms()),
+                   token.last_used_ms() == 0 ? "never" : time_text(token.last_used_ms())});
+  context.out() << table.text();
+  return kExitDone;
+}
+
+Result<int> run_invitations(Context& context) {
+  MH_TRY(const auto reply, context.call<v1::ListInvitationsResponse>(
+                               "AccountService/ListInvitations", v1::ListInvitationsRequest()));
+  if (context.wants_json()) {
+    context.print_json(reply);
+    return kExitDone;
+  }
+  Table table({{"INVITATION", Table::Align::kRight},
+               {"ACCOUNT"},
+               {"STATE"},
+               {"JOINED", Table::Align::kRight},
+               {"MOST", Table::Align::kRight},
+               {"EXPIRES (UTC)"}});
+  for (const v1::Invitation& row : reply.invitations())
+    table.add_row({std::to_string(row.id()), row.account_name(),
+                   state_text(row, row.use_count() >= row.use_count_max()),
+                   with_commas(row.use_count()), with_commas(row.use_count_max()),
+                   time_text(row.expires_ms())});
+  context.out() << table.text();
+  return kExitDone;
+}
+
+Result<int> run_audit(Context& context, std::uint64_t count) {
+  v1::ListAuditRequest request;
+  request.set_entry_count_max(static_cast<std::uint32_t>(count));
+  MH_TRY(const auto reply,
+         context.call<v1::ListAuditResponse>("AccountService/ListAudit", request));
+  if (context.wants_json()) {
+    context.print_json(reply);
+    return kExitDone;
+  }
+  Table table({{"TIME (UTC)"}, {"ACCOUNT"}, {"TOKEN", Table::Align::kRight}, {"WHAT"}});
+  for (const v1::AuditEntry& entry : reply.entries())
+    table.add_row({time_text(entry.time_ms()), entry.account_name(),
+                   std::to_string(entry.token_id()), entry.action()});
+  context.out() << table.text();
+  return kExitDone;
+}
+
 struct InviteArguments {
   std::string account;
   std::uint64_t uses = 0;
@@ -159,11 +244,22 @@ VerbRun define_token(OptionSink& options) {
 
 VerbRun define_revoke(OptionSink& options) {
   const auto token = std::make_shared<std::uint64_t>(0);
-  options.number("--token", *token, 1, UINT64_MAX, "Number of the token (needed)");
-  return [token](Context& context) -> Result<int> {
-    if (*token == 0) return fail(Errc::kInvalidArgument, "which token? Give --token NUMBER");
-    return run_revoke(context, *token);
+  const auto invitation = std::make_shared<std::uint64_t>(0);
+  options.number("--token", *token, 1, UINT64_MAX, "Number of the token");
+  options.number("--invitation", *invitation, 1, UINT64_MAX, "Number of the invitation");
+  return [token, invitation](Context& context) -> Result<int> {
+    if ((*token == 0) == (*invitation == 0))
+      return fail(Errc::kInvalidArgument,
+                  "which one? Give --token NUMBER or --invitation NUMBER ('manyhands account "
+                  "tokens' and 'account invitations' show them)");
+    return *token != 0 ? run_revoke(context, *token) : run_revoke_invitation(context, *invitation);
   };
+}
+
+VerbRun define_audit(OptionSink& options) {
+  const auto count = std::make_shared<std::uint64_t>(100);
+  options.number("--count", *count, 1, 10'000, "At most so many entries, the newest");
+  return [count](Context& context) { return run_audit(context, *count); };
 }
 
 VerbRun define_invite(OptionSink& options) {
@@ -178,16 +274,22 @@ VerbRun define_invite(OptionSink& options) {
 }  // namespace
 
 std::vector<Verb> account_verbs() {
-  return {
-      {"account", "list", "Show all accounts", "manyhands account list",
-       [](OptionSink&) -> VerbRun { return run_list; }},
-      {"account", "create", "Make an account", "manyhands account create marie --role researcher",
-       define_create},
-      {"account", "token", "Make a token for an account; it is shown once",
-       "manyhands account token marie --days 30 > marie.token", define_token},
-      {"account", "revoke", "Stop a token", "manyhands account revoke --token 7", define_revoke},
-      {"account", "invite", "Make an invitation and print what a volunteer types",
-       "manyhands account invite --uses 20 --days 7", define_invite}};
+  return {{"account", "list", "Show all accounts", "manyhands account list",
+           [](OptionSink&) -> VerbRun { return run_list; }},
+          {"account", "create", "Make an account",
+           "manyhands account create marie --role researcher", define_create},
+          {"account", "token", "Make a token for an account; it is shown once",
+           "manyhands account token marie --days 30 > marie.token", define_token},
+          {"account", "tokens", "Show tokens: whose, until when, last used",
+           "manyhands account tokens", [](OptionSink&) -> VerbRun { return run_tokens; }},
+          {"account", "invitations", "Show invitations: how many joined, until when",
+           "manyhands account invitations", [](OptionSink&) -> VerbRun { return run_invitations; }},
+          {"account", "revoke", "Stop a token or an invitation",
+           "manyhands account revoke --token 7", define_revoke},
+          {"account", "audit", "Who changed what: accounts, jobs, data sets, trust",
+           "manyhands account audit --count 20", define_audit},
+          {"account", "invite", "Make an invitation and print what a volunteer types",
+           "manyhands account invite --uses 20 --days 7", define_invite}};
 }
 
 }  // namespace mh::cli

@@ -178,6 +178,33 @@ class FirstClassClients(unittest.TestCase):
         self.cluster.cli("job", "cancel", job_id, as_json=False)
         self.cluster.cli("dataset", "remove", "used", as_json=False)
 
+    def test_what_opens_the_door_is_listed_and_can_be_shut(self):
+        self.cluster.cli("account", "create", "marie", as_json=False)
+        token = self.cluster.cli("account", "token", "marie", "--days", 2)
+        self.cluster.call("AccountService/GetSelf", {}, token=token["token"])
+        # The last use is stored with whatever is written next.
+        invitation = self.cluster.cli("account", "invite", "--uses", 3)
+        listed = {entry["id"]: entry for entry in self.cluster.cli("account", "tokens")["tokens"]}[token["tokenId"]]
+        self.assertEqual(listed["accountName"], "marie")
+        self.assertGreater(int(listed["lastUsedMs"]), int(listed["createdMs"]) - 1)
+        own = self.cluster.call("AccountService/ListTokens", {}, token=token["token"])["tokens"]
+        self.assertEqual([entry["id"] for entry in own], [token["tokenId"]])
+        number = max(int(entry["id"]) for entry in self.cluster.cli("account", "invitations")["invitations"])
+        self.cluster.cli("account", "revoke", "--invitation", number, as_json=False)
+        self.cluster.cli("account", "revoke", "--token", token["tokenId"], as_json=False)
+        self.cluster.call("AccountService/GetSelf", {}, token=token["token"], expect=401)
+        attach = [harness.BIN / "manyhands-client", "attach", f"{self.cluster.url}/#{invitation['invitation']}", "--yes",
+                  "--dir", self.cluster.directory / "late"]
+        _, error = harness.run(*attach, expect=3)
+        self.assertIn("revoked", error)
+        self.refused("account", "revoke", code=2, says=["--token NUMBER or --invitation NUMBER"])
+        actions = [entry["action"] for entry in self.cluster.cli("account", "audit", "--count", 5)["entries"]]
+        self.assertEqual(actions, ["account marie was made, role researcher",
+                                   f"token {token['tokenId']} was made for account marie",
+                                   f"invitation {number} was made, for 3 hosts", f"invitation {number} was revoked",
+                                   f"token {token['tokenId']} was revoked"])
+        self.cluster.call("AccountService/ListAudit", {}, token=token["token"], expect=401)
+
     def test_an_unreachable_server_is_exit_code_3(self):
         self.refused("job", "list", "--server", "http://127.0.0.1:9", code=3, says=["127.0.0.1:9"])
         self.refused("job", "show", "4242", code=1, says=["4242"])

@@ -97,6 +97,45 @@ TEST_F(AccountsTest, InvitationExpires) {
   EXPECT_FALSE(accounts_.check_invitation(invitation.text, now_ + std::chrono::hours(1)));
 }
 
+TEST_F(AccountsTest, ARevokedInvitationIsRefusedAndSaysSo) {
+  const NewInvitation invitation =
+      accounts_.create_invitation(0, 3, std::chrono::hours(1), now_).value();
+  EXPECT_TRUE(accounts_.check_invitation(invitation.text, now_));
+  EXPECT_TRUE(accounts_.revoke_invitation(invitation.row.id).value().is_revoked);
+  const auto refused = accounts_.check_invitation(invitation.text, now_);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("was revoked"), std::string::npos);
+  EXPECT_TRUE(accounts_.invitations().at(0).is_revoked);
+  EXPECT_EQ(accounts_.revoke_invitation(99).error().code, Errc::kNotFound);
+}
+
+TEST_F(AccountsTest, TheLastUseOfATokenIsStoredNowAndThen) {
+  const std::string token = token_of(admin_.account.id, std::chrono::hours(10));
+  std::vector<TokenRow> rows;
+  accounts_.take_used_tokens(rows);
+  EXPECT_TRUE(rows.empty()) << "nobody used it yet";
+  EXPECT_TRUE(accounts_.authenticate(token, Role::kAdmin, now_));
+  accounts_.take_used_tokens(rows);
+  ASSERT_EQ(rows.size(), 1U);
+  EXPECT_EQ(rows[0].last_used, now_);
+  EXPECT_TRUE(accounts_.authenticate(token, Role::kAdmin, now_ + std::chrono::minutes(4)));
+  accounts_.take_used_tokens(rows);
+  EXPECT_EQ(rows.size(), 1U) << "not worth a row";
+  EXPECT_TRUE(accounts_.authenticate(token, Role::kAdmin, now_ + std::chrono::minutes(5)));
+  accounts_.take_used_tokens(rows);
+  EXPECT_EQ(rows.size(), 2U);
+  EXPECT_EQ(accounts_.tokens().at(0).last_used, now_ + std::chrono::minutes(5));
+}
+
+TEST_F(AccountsTest, EntriesOfTheAuditLogGoOnWhereTheyWere) {
+  AccountsSnapshot snapshot;
+  snapshot.audit_count = 7;
+  Accounts accounts(snapshot);
+  admin_.token_id = 4;
+  const AuditRow entry = accounts.audit(admin_, "job 1 was paused", now_);
+  EXPECT_EQ(entry, (AuditRow{8, now_, admin_.account.id, 4, "job 1 was paused"}));
+}
+
 TEST_F(AccountsTest, DetachedHostIsRefused) {
   const HostSecretRow row{7, volunteers_.id, secret_hash("its-secret"), false};
   accounts_.add_host(row);

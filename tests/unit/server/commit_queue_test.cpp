@@ -44,6 +44,7 @@ class NotingStore final : public Store {
   Result<std::vector<scheduler::ContributionRow>> contributions(JobId) override {
     return std::vector<scheduler::ContributionRow>{};
   }
+  Result<std::vector<AuditRow>> audit(std::uint64_t) override { return std::vector<AuditRow>{}; }
   Result<scheduler::RewindPast> past(JobId, std::uint64_t) override {
     return scheduler::RewindPast{};
   }

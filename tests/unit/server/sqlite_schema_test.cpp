@@ -53,6 +53,8 @@ constexpr const char* kRows[] = {
     "INSERT INTO step_records VALUES(1, 0, 0, randomblob(32), 56, '{}')",
     "UPDATE jobs SET hosts_min = 56, is_pinned = 1; UPDATE hosts SET cpu_level = 'x86-64-v3'",
     "UPDATE jobs SET removed_sample_count = 62; UPDATE contributions SET undone_count = 63",
+    "UPDATE tokens SET last_used = 64; UPDATE invitations SET is_revoked = 1;"
+    "INSERT INTO audit VALUES(1, 65, 1, 1, 'job 1 was paused')",
 };
 
 class SchemaTest : public testing::Test {

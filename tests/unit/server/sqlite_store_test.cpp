@@ -101,8 +101,15 @@ TEST_F(SqliteStoreTest, EveryServerRowComesBackAsItWas) {
   transaction.host_secrets = {{3, 2, some_digest(3), true}};
   transaction.datasets = {{"digits", some_digest(4), 1ULL << 40, some_time(5)}};
   transaction.job_sources = {{1, "request", "name: x\n", "digits"}};
+  transaction.audit = {{1, some_time(6), 1, 5, "job 1 was submitted"},
+                       {2, some_time(7), 1, 5, "job 1: paused"}};
+  transaction.tokens[0].last_used = some_time(8);
+  transaction.invitations[0].is_revoked = true;
   commit(transaction);
   const ServerSnapshot snapshot = load_again();
+  EXPECT_EQ(snapshot.accounts.audit_count, 2u);
+  EXPECT_EQ(store_->audit(10).value(), transaction.audit);
+  EXPECT_EQ(store_->audit(1).value(), std::vector{transaction.audit[1]});
   EXPECT_EQ(snapshot.accounts.accounts, transaction.accounts);
   EXPECT_EQ(snapshot.accounts.tokens, transaction.tokens);
   EXPECT_EQ(snapshot.accounts.invitations, transaction.invitations);
