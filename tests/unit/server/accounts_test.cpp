@@ -71,7 +71,7 @@ TEST_F(AccountsTest, RevokedTokenStopsWorking) {
 }
 
 TEST_F(AccountsTest, OnlyAnAdminMakesTokensForOthersOrLongerOnes) {
-  const Caller volunteer{volunteers_, now_ + std::chrono::hours(2)};
+  const Caller volunteer{volunteers_, 0, now_ + std::chrono::hours(2)};
   EXPECT_TRUE(accounts_.create_token(volunteer, 0, std::chrono::hours(1), now_));
   EXPECT_EQ(accounts_.create_token(volunteer, 0, std::chrono::hours(3), now_).error().code,
             Errc::kPermissionDenied);
