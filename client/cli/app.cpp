@@ -9,6 +9,7 @@
 #include "client/cli/verb.h"
 #include "proto/base/build_info.h"
 #include "proto/base/options.h"
+#include "proto/base/program_manual.h"
 
 namespace mh::cli {
 namespace {
@@ -110,10 +111,9 @@ void add_verbs(CLI::App& app, CommandLine& line) {
   }
 }
 
-}  // namespace
-
-int run_cli(int argc, const char* const* argv, std::ostream& out, std::ostream& err) {
-  CLI::App app("manyhands: data sets, jobs, models and hosts of a Manyhands server", "manyhands");
+void define_app(CLI::App& app, CommandLine& line) {
+  app.description("manyhands: data sets, jobs, models and hosts of a Manyhands server");
+  app.name("manyhands");
   app.set_version_flag("--version", std::string(kVersion));
   app.require_subcommand(1);
   app.footer(
@@ -121,8 +121,22 @@ int run_cli(int argc, const char* const* argv, std::ostream& out, std::ostream& 
           "Example:\n  manyhands login 'https://127.0.0.1:8470/#@FINGERPRINT' "
           "--token-file srv/admin.token\n  manyhands job list\n\nEvery command has --help. ") +
       kExitCodes);
-  CommandLine line;
   add_verbs(app, line);
+}
+
+}  // namespace
+
+std::string bash_completion_script() {
+  CLI::App app;
+  CommandLine line;
+  define_app(app, line);
+  return bash_completion(app);
+}
+
+int run_cli(int argc, const char* const* argv, std::ostream& out, std::ostream& err) {
+  CLI::App app;
+  CommandLine line;
+  define_app(app, line);
   if (const auto code = parse_command_line(app, argc, argv)) return *code;
   Context context(line.flags, out, err);
   const Result<int> outcome = line.chosen(context);

@@ -11,6 +11,7 @@
 #include <iostream>
 
 #include "proto/base/kill_point.h"
+#include "proto/base/program_manual.h"
 
 namespace mh {
 namespace {
@@ -75,6 +76,14 @@ int exit_code_of(const Error& error) {
 std::optional<int> parse_command_line(CLI::App& app, int argc, const char* const* argv) {
   if (KillPoint::is_list_wanted()) {
     for (const std::string& name : KillPoint::names()) std::cout << name << "\n";
+    return kExitDone;
+  }
+  if (argc == 2 && std::string_view(argv[1]) == "--man") {
+    std::cout << manual_page(app);
+    return kExitDone;
+  }
+  if (argc == 2 && std::string_view(argv[1]) == "--bash-completion") {
+    std::cout << bash_completion(app);
     return kExitDone;
   }
   try {

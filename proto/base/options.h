@@ -32,7 +32,8 @@ enum ExitCode : int {
 int exit_code_of(const Error& error);
 
 /// Parses the command line. Returns nothing when the program should go on, else the exit code:
-/// 0 after --help or --version, 2 after a mistake (which has been told on stderr).
+/// 0 after --help or --version, or --man or --bash-completion (program_manual.h), 2 after a mistake
+/// (which has been told on stderr).
 std::optional<int> parse_command_line(CLI::App& app, int argc, const char* const* argv);
 
 /// The value of an environment variable; empty counts as not set.
