@@ -245,6 +245,10 @@ Status detach(const ClientFolder& folder, bool is_forced) {
   if (error)
     return fail(Errc::kInternal,
                 "cannot remove " + folder.state().string() + ": " + error.message());
+  // No trace; what somebody else has put there stays, and the folder with it.
+  std::filesystem::remove(folder.socket(), error);
+  std::filesystem::remove(folder.lock(), error);
+  std::filesystem::remove(folder.root, error);
   return {};
 }
 

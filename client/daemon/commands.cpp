@@ -13,6 +13,8 @@
 #include "client/daemon/attach.h"
 #include "client/daemon/control_socket.h"
 #include "client/daemon/daemon.h"
+#include "client/daemon/service.h"
+#include "client/daemon/service_verb.h"
 #include "client/daemon/status_text.h"
 #include "proto/base/build_info.h"
 #include "proto/base/find_trainer.h"
@@ -30,6 +32,7 @@ struct Arguments {
   std::string url;
   std::string name;
   bool is_agreed = false;
+  bool wants_service = false;
   std::string authority_file;
   bool is_insecure_http = false;
   std::string device = "auto";
@@ -60,6 +63,33 @@ bool confirm(const Arguments& arguments, const std::string& plan) {
   return line == "y" || line == "Y" || line == "yes";
 }
 
+bool ask_whether(const char* question) {
+  std::cout << question << " [Y/n] " << std::flush;
+  std::string line;
+  return std::getline(std::cin, line) &&
+         (line.empty() || line == "y" || line == "Y" || line == "yes");
+}
+
+Status run_run(const Arguments& arguments);
+
+// After joining at a terminal: the volunteer need not know another command.
+Status offer_work(const Arguments& arguments, const ClientFolder& folder) {
+  const bool has_manager = find_user_manager().has_value();
+  if (arguments.wants_service ||
+      (!arguments.is_agreed && has_manager &&
+       ask_whether("Work in the background from now on, and after each login (systemd)?"))) {
+    MH_TRY(const std::string done, install_service(folder, {}));
+    std::cout << done;
+    return {};
+  }
+  if (!arguments.is_agreed && !has_manager &&
+      ask_whether("Work in this terminal now, until Ctrl-C?"))
+    return run_run(arguments);
+  std::cout << "Start working with: manyhands-client run"
+            << (arguments.dir.empty() ? "" : " --dir " + arguments.dir) << "\n";
+  return {};
+}
+
 Status run_attach(const Arguments& arguments) {
   if (!arguments.is_agreed && ::isatty(STDIN_FILENO) == 0)
     return fail(Errc::kInvalidArgument,
@@ -78,10 +108,8 @@ Status run_attach(const Arguments& arguments) {
   MH_TRY(const AttachOutcome outcome, attach(options));
   const ClientState& state = outcome.state;
   std::cout << (outcome.was_attached ? "Already attached to " : "Attached to ") << state.server
-            << " as host " << state.host.value() << " ('" << state.name
-            << "').\nStart working with: manyhands-client run"
-            << (arguments.dir.empty() ? "" : " --dir " + arguments.dir) << "\n";
-  return {};
+            << " as host " << state.host.value() << " ('" << state.name << "').\n";
+  return offer_work(arguments, options.folder);
 }
 
 Status run_run(const Arguments& arguments) {
@@ -211,6 +239,9 @@ Status run_detach(const Arguments& arguments) {
     return stopped.error();
   MH_TRY(const UniqueFd lock, wait_for_lock(folder));
   MH_TRY_VOID(detach(folder, arguments.is_forced));
+  if (const auto removed = remove_service(folder);
+      !removed.has_value() && removed.error().code != Errc::kNotFound)
+    return removed.error();
   std::cout << "Detached" << (state.has_value() ? " from " + state->server : "")
             << "; cache and state are removed.\n";
   return {};
@@ -294,6 +325,8 @@ void add_verbs(CLI::App& app, Arguments& arguments, Verb& chosen) {
   attach_verb->add_flag("--insecure-http", arguments.is_insecure_http,
                         "Use an http:// address beyond this machine: everything travels readable");
   attach_verb->add_flag("--yes", arguments.is_agreed, "Do not ask");
+  attach_verb->add_flag("--service", arguments.wants_service,
+                        "Then work unattended, as 'service install' does");
   attach_verb->callback([&chosen] { chosen = run_attach; });
 
   CLI::App* run = add_verb(app, arguments, "run", "Work until stopped (in the foreground)",
@@ -348,8 +381,9 @@ int run_client(int argc, const char* const* argv) {
   Arguments arguments;
   Verb chosen = nullptr;
   add_verbs(app, arguments, chosen);
+  const ServiceVerb service_verb(app, arguments.dir);
   if (const auto code = parse_command_line(app, argc, argv)) return *code;
-  const Status status = chosen(arguments);
+  const Status status = service_verb.is_chosen() ? service_verb.run() : chosen(arguments);
   if (status.has_value()) return kExitDone;
   std::cerr << "manyhands-client: " << with_dir(status.error().message, arguments.dir) << "\n";
   return exit_code_of(status.error());
