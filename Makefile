@@ -1,7 +1,7 @@
 # What people type. The build itself is CMake's: see CMakePresets.json.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build test soak sim mutants demo demo-attack escapes lint format asan tsan bench bench-server bench-store conformance clean
+.PHONY: help setup build test soak sim mutants demo demo-attack escapes lint format asan tsan bench bench-server bench-store conformance package package-test clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -41,6 +41,13 @@ demo-attack: ready ## the same with six volunteers, two of whom cheat
 
 escapes: ready ## what a hostile trainer can do, with each layer of its sandbox taken away
 	@python3 -B tests/attack/escapes.py table
+
+package: ## Debian packages of server, client and command line, in build/package
+	@scripts/setup.sh --quiet
+	@scripts/package.sh
+
+package-test: ## on a fresh Debian 12 only: install the packages (DEBS=build/package), join, train, purge
+	@tests/package/join_test.sh $(or $(DEBS),build/package)
 
 lint: ## layering, sizes, words, banned calls, format
 	@/usr/bin/env python3 tests/lint/lint.py

@@ -45,6 +45,5 @@ target_include_directories(manyhands_torch SYSTEM INTERFACE
   "${torch_folder}/torch/include" "${torch_folder}/torch/include/torch/csrc/api/include")
 target_link_libraries(manyhands_torch INTERFACE manyhands_torch_cpu manyhands_c10)
 # The libraries find each other by their own RPATH, relative to where they lie; the linker does not follow it.
-target_link_options(manyhands_torch INTERFACE
-  "LINKER:--allow-shlib-undefined" "LINKER:-rpath,${torch_folder}/torch/lib")
+target_link_options(manyhands_torch INTERFACE "LINKER:--allow-shlib-undefined")
 add_library(manyhands::torch ALIAS manyhands_torch)

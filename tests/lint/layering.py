@@ -32,7 +32,7 @@ LIBRARIES = {
     "mh_client_core": "client/daemon", "mh_client": "client/daemon", "mh_import": "client/cli/import",
     "mh_cli_core": "client/cli", "mh_cli": "client/cli",
     "manyhands-server": "server", "manyhands-client": "client/daemon", "manyhands": "client/cli",
-    "manyhands-trainer": "trainer/engine",
+    "manyhands-trainer": "trainer/engine", "manyhands-trainer-packaged": "trainer/engine",
 }
 TORCH = re.compile(r"(torch|ATen|c10|caffe2)/")
 ASIO = re.compile(r"boost/(asio|beast)\b")
