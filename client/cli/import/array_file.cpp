@@ -109,12 +109,14 @@ Status check_header(const ArrayHeader& header, const std::filesystem::path& path
 /// Right after the head has been read.
 Status check_size(const ByteSource& source, const ArrayHeader& header) {
   if (!source.plain_size()) return {};
-  const std::uint64_t promised = source.position() + header.sample_count * header.sample.bytes();
-  if (promised == *source.plain_size()) return {};
+  // The product may be more than 64 bits hold: 10^12 samples of 64 MiB.
+  const std::uint64_t left = *source.plain_size() - source.position();
+  const std::uint64_t sample_bytes = header.sample.bytes();
+  if (left % sample_bytes == 0 && left / sample_bytes == header.sample_count) return {};
   return bad(source.path(), "its header announces " + std::to_string(header.sample_count) +
-                                " samples, which make a file of " + std::to_string(promised) +
-                                " bytes, but it has " + std::to_string(*source.plain_size()) +
-                                "; copy or write the file again");
+                                " samples of " + std::to_string(sample_bytes) + " bytes, but " +
+                                std::to_string(left) +
+                                " bytes follow; copy or write the file again");
 }
 
 template <class T>
