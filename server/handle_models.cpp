@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "manyhands/v1/admin.pb.h"
+#include "proto/base/utf8.h"
 #include "proto/net/async.h"
 #include "proto/net/message.h"
 #include "server/handler.h"
@@ -49,7 +50,7 @@ Result<scheduler::ModelView> choose_model(const std::vector<scheduler::ModelView
   const auto step = net::parse_decimal(which);
   if (!step) {
     return fail(Errc::kInvalidArgument,
-                "which: \"" + which.substr(0, 32) + "\" is none of latest, best, a step number");
+                "which: \"" + plain_text(which, 32) + "\" is none of latest, best, a step number");
   }
   std::string kept;
   for (const scheduler::ModelView& model : models) {

@@ -115,7 +115,9 @@ Status save_login(const Login& login) {
                                        {"fingerprint", login.fingerprint},
                                        {"authority", login.authority_pem},
                                        {"insecure_http", login.is_insecure_http}};
-  return write_file_atomically(path, json.dump() + "\n", 0600);
+  // An authority's file may hold comments that are no UTF-8.
+  const std::string text = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return write_file_atomically(path, text + "\n", 0600);
 }
 
 Status forget_login() {

@@ -97,7 +97,9 @@ Status save_state(const ClientFolder& folder, const ClientState& state) {
                      {"host_secret", state.host_secret},
                      {"name", state.name},
                      {"paused", state.is_paused}};
-  return write_file_atomically(folder.state(), json.dump(2) + "\n", 0600);
+  // A machine's name or an authority's file may hold bytes that are no UTF-8.
+  const std::string text = json.dump(2, ' ', false, Json::error_handler_t::replace);
+  return write_file_atomically(folder.state(), text + "\n", 0600);
 }
 
 Result<UniqueFd> lock_folder(const ClientFolder& folder) {

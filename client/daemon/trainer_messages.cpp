@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "client/daemon/trainer_talk.h"
+#include "proto/base/utf8.h"
 
 namespace mh::client {
 namespace {
@@ -121,7 +122,7 @@ Result<TrainerMessage> parse_trainer_message(std::string_view text) {
     message = TrainerFailure{ResultId(reader.number("result_id")), reader.text("error")};
   } else {
     return fail(Errc::kInvalidArgument,
-                "the trainer sent a message of unknown type '" + type.substr(0, 40) + "'");
+                "the trainer sent a message of unknown type '" + plain_text(type, 40) + "'");
   }
   MH_TRY_VOID(reader.status());
   return message;

@@ -12,23 +12,6 @@ constexpr std::size_t kLineBytesMax = 500;
 
 }  // namespace
 
-std::string plain_text(std::string_view text, std::size_t bytes_max) {
-  std::string plain;
-  while (!text.empty()) {
-    const std::size_t length = std::max<std::size_t>(utf8_length(text), 1);
-    const std::string_view character = text.substr(0, length);
-    const auto first = static_cast<unsigned char>(character[0]);
-    // U+0080 to U+009F are control characters, too.
-    const bool is_c1 = length == 2 && first == 0xC2 && static_cast<unsigned char>(text[1]) < 0xA0;
-    const bool is_shown = utf8_length(text) > 0 && first >= 0x20 && first != 0x7F && !is_c1;
-    const std::string_view shown = is_shown ? character : " ";
-    if (plain.size() + shown.size() > bytes_max) break;
-    plain += shown;
-    text.remove_prefix(length);
-  }
-  return plain;
-}
-
 bool Allowance::take(double amount, Time now) {
   if (last_ != Time()) add(per_second_ * std::chrono::duration<double>(now - last_).count());
   last_ = now;

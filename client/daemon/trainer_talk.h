@@ -11,9 +11,6 @@
 
 namespace mh::client {
 
-/// Valid UTF-8 without control characters, of at most `bytes_max` bytes: fit for a terminal or log.
-std::string plain_text(std::string_view text, std::size_t bytes_max);
-
 /// Fills up with time, to a limit.
 class Allowance {
  public:

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "proto/base/utf8.h"
+
 namespace mh::client {
 namespace {
 
@@ -12,15 +14,9 @@ constexpr std::uint64_t kLeaseMsMax = 30ull * 24 * 3600 * 1000;
 constexpr std::uint32_t kBackoffMsMax = 3600 * 1000;
 constexpr std::size_t kTextBytesMax = 500;
 
-// Text of a server, for logs and status: short, without control characters.
-std::string clean(const std::string& text) {
-  std::string safe = text.substr(0, kTextBytesMax);
-  for (char& c : safe) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7F) c = '?';
-  }
-  return safe;
-}
+// Text of a server, for logs and status, or of a trainer, for the server: short, without control
+// characters, never cut inside a character (a message with half of one is refused whole).
+std::string clean(const std::string& text) { return plain_text(text, kTextBytesMax); }
 
 v1::Outcome outcome_of(Outcome outcome) {
   switch (outcome) {

@@ -5,6 +5,7 @@
 
 #include "proto/base/dataset_manifest.h"
 #include "proto/base/strict_json.h"
+#include "proto/base/utf8.h"
 
 namespace mh {
 namespace {
@@ -30,7 +31,7 @@ class Reader {
     if (!value.is_object()) return mismatch(value, path, "an object");
     for (const auto& [key, unused] : value.items()) {
       if (std::find(keys.begin(), keys.end(), key) == keys.end()) {
-        complain(join(path, key), "unknown key; allowed are " + listed(keys));
+        complain(join(path, plain_text(key, 64)), "unknown key; allowed are " + listed(keys));
         return false;
       }
     }
@@ -91,7 +92,7 @@ SampleTensor read_tensor(Reader& reader, const Json& value, const std::string& p
   if (const auto known = data_type_from_name(dtype)) {
     tensor.dtype = *known;
   } else {
-    const std::string found = dtype.substr(0, 32);
+    const std::string found = plain_text(dtype, 32);
     reader.complain(path + ".dtype", '\'' + found + "', allowed are u8, i32, i64, f32");
   }
   const Json& shape = value["shape"];
@@ -174,7 +175,7 @@ DatasetManifest read_manifest(Reader& reader, const Json& root) {
   if (!splits.is_object()) reader.complain("splits", "must be an object");
   for (const auto& [name, split] : splits.items()) {
     if (!reader.error().empty()) break;
-    manifest.splits[name] = read_split(reader, split, "splits." + name.substr(0, 32));
+    manifest.splits[name] = read_split(reader, split, "splits." + plain_text(name, 32));
   }
   return manifest;
 }

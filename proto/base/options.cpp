@@ -12,6 +12,7 @@
 
 #include "proto/base/kill_point.h"
 #include "proto/base/program_manual.h"
+#include "proto/base/utf8.h"
 
 namespace mh {
 namespace {
@@ -109,7 +110,7 @@ std::optional<std::string> environment_value(const char* name) {
 }
 
 Result<HostPort> parse_host_port(std::string_view text) {
-  const std::string shown = "\"" + std::string(text.substr(0, 256)) + "\"";
+  const std::string shown = "\"" + plain_text(text, 256) + "\"";
   const std::size_t colon = text.rfind(':');
   if (colon == std::string_view::npos) {
     return fail(Errc::kInvalidArgument, "address " + shown + " has no port; write HOST:PORT");
@@ -136,8 +137,8 @@ Result<HostPort> parse_host_port(std::string_view text) {
 Result<std::uint64_t> parse_byte_size(std::string_view text) {
   const auto bytes = parse_quantity(text, kSizeUnits);
   if (!bytes || *bytes > 9e18) {
-    return fail(Errc::kInvalidArgument, "\"" + std::string(text.substr(0, 64)) +
-                                            "\" is not a size; write for example 512MiB or 2GB");
+    return fail(Errc::kInvalidArgument,
+                "\"" + plain_text(text, 64) + "\" is not a size; write for example 512MiB or 2GB");
   }
   return static_cast<std::uint64_t>(std::llround(*bytes));
 }
@@ -146,7 +147,7 @@ Result<std::chrono::milliseconds> parse_duration(std::string_view text) {
   const auto milliseconds = parse_quantity(text, kTimeUnits);
   if (!milliseconds || *milliseconds > 9e15) {
     return fail(Errc::kInvalidArgument,
-                "\"" + std::string(text.substr(0, 64)) +
+                "\"" + plain_text(text, 64) +
                     "\" is not a duration; write for example 250ms, 25s, 10m, 2h or 7d");
   }
   return std::chrono::milliseconds(std::llround(*milliseconds));

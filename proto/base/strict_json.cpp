@@ -8,10 +8,15 @@
 #include <string>
 #include <vector>
 
+#include "proto/base/utf8.h"
+
 namespace mh {
 namespace {
 
 using Json = nlohmann::json;
+
+/// Of a stranger's text in a message.
+constexpr std::size_t kExcerptBytesMax = 200;
 
 /// Deepest nesting, found without building anything.
 int nesting_of(std::string_view text) {
@@ -42,7 +47,8 @@ class KeyWatch {
     if (event == Json::parse_event_t::object_end) open_.pop_back();
     if (event == Json::parse_event_t::key) {
       const auto& key = parsed.get_ref<const std::string&>();
-      if (!open_.back().insert(key).second && repeated_.empty()) repeated_ = "'" + key + "'";
+      if (!open_.back().insert(key).second && repeated_.empty())
+        repeated_ = "'" + plain_text(key, kExcerptBytesMax) + "'";
     }
     return true;
   }
@@ -73,7 +79,7 @@ Status parse_strict_json(std::string_view text, std::uint64_t bytes_max, int dep
   } catch (const Json::parse_error& error) {
     return bad("not JSON: error near byte " + std::to_string(error.byte));
   } catch (const Json::exception& error) {
-    return bad(std::string("not JSON: ") + error.what());
+    return bad("not JSON: " + plain_text(error.what(), kExcerptBytesMax));
   }
 }
 

@@ -1,7 +1,30 @@
 // See utf8.h.
 #include "proto/base/utf8.h"
 
+#include <algorithm>
+#include <cstdint>
+
 namespace mh {
+namespace {
+
+std::string shown(std::string_view text, char otherwise, std::size_t bytes_max) {
+  std::string plain;
+  while (!text.empty()) {
+    const std::size_t length = utf8_length(text);
+    const auto first = static_cast<unsigned char>(text[0]);
+    // U+0080 to U+009F are control characters, too.
+    const bool is_c1 = length == 2 && first == 0xC2 && static_cast<unsigned char>(text[1]) < 0xA0;
+    const bool is_shown = length > 0 && first >= 0x20 && first != 0x7F && !is_c1;
+    const std::size_t taken = std::max<std::size_t>(length, 1);
+    if (plain.size() + (is_shown ? taken : 1) > bytes_max) break;
+    if (is_shown) plain += text.substr(0, taken);
+    if (!is_shown) plain += otherwise;
+    text.remove_prefix(taken);
+  }
+  return plain;
+}
+
+}  // namespace
 
 std::size_t utf8_length(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
@@ -27,13 +50,10 @@ std::optional<std::size_t> find_bad_utf8(std::string_view text) {
   return std::nullopt;
 }
 
-std::string printable(std::string_view text) {
-  std::string safe(text);
-  for (char& c : safe) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7F) c = '?';
-  }
-  return safe;
+std::string printable(std::string_view text) { return shown(text, '?', SIZE_MAX); }
+
+std::string plain_text(std::string_view text, std::size_t bytes_max) {
+  return shown(text, ' ', bytes_max);
 }
 
 }  // namespace mh

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "proto/base/bytes.h"
+#include "proto/base/utf8.h"
 #include "proto/net/connect_json.h"
 #include "proto/net/gzip.h"
 
@@ -46,7 +47,7 @@ Result<std::string> plain_body(const HttpResponse& response, std::uint64_t bytes
     return gzip_inflate(response.body, bytes_max);
   if (!iequals(encoding, "identity") && !iequals(encoding, "gzip"))
     return fail(Errc::kInternal,
-                "the reply has the unknown encoding '" + std::string(encoding.substr(0, 40)) + "'");
+                "the reply has the unknown encoding '" + plain_text(encoding, 40) + "'");
   if (response.body.size() > bytes_max)
     return fail(Errc::kResourceExhausted, "the reply has " + std::to_string(response.body.size()) +
                                               " bytes, the limit is " + std::to_string(bytes_max));
@@ -114,8 +115,8 @@ Status decode_reply(const HttpResponse& response, const CallOptions& options, Me
     const std::string_view type = media_type(response.headers);
     if (!iequals(type, content_type_of(options.codec)))
       return fail(is_message_type(type) ? Errc::kInternal : Errc::kUnknown,
-                  "the reply is not what was asked for (content type '" +
-                      std::string(type.substr(0, 80)) + "'): is this a Manyhands server?");
+                  "the reply is not what was asked for (content type '" + plain_text(type, 80) +
+                      "'): is this a Manyhands server?");
     const Status parsed =
         options.codec == Codec::kProto ? parse_proto(*body, message) : parse_json(*body, message);
     if (!parsed.has_value()) return fail(Errc::kInternal, parsed.error().message);

@@ -12,6 +12,7 @@
 #include "proto/base/bytes.h"
 #include "proto/base/check.h"
 #include "proto/base/log.h"
+#include "proto/base/utf8.h"
 #include "proto/net/connect_json.h"
 #include "proto/net/gzip.h"
 
@@ -79,7 +80,7 @@ bool offers_gzip(const Headers& headers, bool by_default) {
 Result<bool> is_gzip(std::string_view encoding) {
   if (encoding.empty() || iequals(encoding, "identity")) return false;
   if (iequals(encoding, "gzip")) return true;
-  return fail(Errc::kUnimplemented, "unknown compression '" + std::string(encoding.substr(0, 40)) +
+  return fail(Errc::kUnimplemented, "unknown compression '" + plain_text(encoding, 40) +
                                         "': this server takes " + std::string(kEncodings));
 }
 
@@ -100,8 +101,7 @@ Result<CallContext> context_of(const MethodInfo& method, HttpRequest& request) {
   context.bearer_token = bearer_token_of(request.headers);
   if (const auto version = request.headers.find("Connect-Protocol-Version");
       version && *version != "1")
-    return fail(Errc::kInvalidArgument, "Connect-Protocol-Version is '" +
-                                            std::string(version->substr(0, 40)) +
+    return fail(Errc::kInvalidArgument, "Connect-Protocol-Version is '" + plain_text(*version, 40) +
                                             "': this server speaks version 1");
   if (const auto text = request.headers.find("Connect-Timeout-Ms")) {
     const auto timeout = text->size() <= kTimeoutDigitsMax ? parse_decimal(*text) : std::nullopt;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "proto/base/result.h"
+#include "proto/base/utf8.h"
 #include "proto/net/async.h"
 #include "proto/net/connect_json.h"
 #include "proto/net/http_client_impl.h"
@@ -372,11 +373,11 @@ Error error_of_reply(const HttpResponse& response, std::string_view doing) {
   if (status >= 300 && status < 400)
     return fail(Errc::kUnknown,
                 start + "the server redirects to '" +
-                    std::string(response.headers.find("Location").value_or("").substr(0, 200)) +
+                    plain_text(response.headers.find("Location").value_or(""), 200) +
                     "': give that address instead");
   if (status < 300)
-    return fail(Errc::kUnknown, start + "the reply is a " + std::string(type.substr(0, 80)) +
-                                    ": is this a Manyhands server?");
+    return fail(Errc::kUnknown,
+                start + "the reply is a " + plain_text(type, 80) + ": is this a Manyhands server?");
   Errc code = Errc::kUnknown;
   if (status == 400 || status == 415 || status == 411) code = Errc::kInvalidArgument;
   if (status == 401) code = Errc::kUnauthenticated;

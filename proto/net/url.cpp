@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "proto/base/utf8.h"
 #include "proto/net/message.h"
 
 namespace mh::net {
@@ -12,8 +13,7 @@ constexpr std::size_t kUrlBytesMax = 2048;
 constexpr std::uint16_t kHttpsPort = 443;
 
 Error bad_url(std::string_view text, const std::string& why) {
-  return fail(Errc::kInvalidArgument, "'" + std::string(text.substr(0, 200)) +
-                                          "' is no server URL: " + why +
+  return fail(Errc::kInvalidArgument, "'" + plain_text(text, 200) + "' is no server URL: " + why +
                                           "; it looks like https://example.org:8470");
 }
 
@@ -36,8 +36,8 @@ std::string Url::text() const {
 Result<Url> parse_url(std::string_view text) {
   if (text.size() > kUrlBytesMax) return bad_url(text, "it is too long");
   for (const char c : text) {
-    if (static_cast<unsigned char>(c) <= ' ' || c == 0x7F)
-      return bad_url(text, "it holds blanks or control characters");
+    if (c <= ' ' || c > '~')
+      return bad_url(text, "it holds blanks, control characters or letters beyond ASCII");
   }
   const std::size_t scheme_end = text.find("://");
   if (scheme_end == std::string_view::npos) return bad_url(text, "it has no scheme");

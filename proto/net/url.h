@@ -25,7 +25,7 @@ struct Url {
 };
 
 /// Errors: kInvalidArgument (no scheme, another scheme than http and https, no host, bad port, user
-/// name, query, blanks or control characters).
+/// name, query, blanks, control characters, letters beyond ASCII).
 Result<Url> parse_url(std::string_view text);
 
 /// True for names of this machine itself: localhost, 127.x.x.x, ::1. What goes there stays here.

@@ -3,6 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "proto/base/utf8.h"
+
 namespace mh::engine {
 namespace {
 
@@ -107,7 +109,7 @@ Result<Request> parse_request(std::string_view body) {
   if (type == "exit") return Request(ExitRequest{});
   if (type != "compute" && type != "cancel") {
     return fail(Errc::kInvalidArgument,
-                "message type \"" + type.substr(0, 40) + "\" is none of compute, cancel, exit");
+                "message type \"" + plain_text(type, 40) + "\" is none of compute, cancel, exit");
   }
   const std::uint64_t result_id = fields.number("result_id");
   if (!fields.error().empty()) return fail(Errc::kInvalidArgument, type + ": " + fields.error());

@@ -5,6 +5,8 @@
 #include <array>
 #include <cmath>
 
+#include "proto/base/utf8.h"
+
 namespace mh::model {
 namespace {
 
@@ -128,14 +130,14 @@ Result<Rule> rule_named(std::string_view name) {
     if (kTable[i].name == name) return static_cast<Rule>(i);
   }
   return fail(Errc::kInvalidArgument,
-              "no rule is named '" + std::string(name) + "': there are " + quoted_names(false));
+              "no rule is named '" + plain_text(name, 64) + "': there are " + quoted_names(false));
 }
 
 Result<Pre> pre_named(std::string_view name) {
   for (std::size_t i = kRules; i < kTable.size(); ++i) {
     if (kTable[i].name == name) return static_cast<Pre>(i - kRules);
   }
-  return fail(Errc::kInvalidArgument, "no pre-aggregation is named '" + std::string(name) +
+  return fail(Errc::kInvalidArgument, "no pre-aggregation is named '" + plain_text(name, 64) +
                                           "': there are " + quoted_names(true));
 }
 

@@ -7,6 +7,7 @@
 
 #include "proto/base/bytes.h"
 #include "proto/base/strict_json.h"
+#include "proto/base/utf8.h"
 
 namespace mh::update {
 namespace {
@@ -15,9 +16,12 @@ using Json = nlohmann::json;
 
 /// Header, tensor, shape.
 constexpr int kHeaderDepthMax = 3;
+/// Names of tensors may be as long as the header.
+constexpr std::size_t kComplaintBytesMax = 500;
 
 Error bad(const std::string& what) {
-  return fail(Errc::kInvalidArgument, "not a safetensors file that can be read here: " + what);
+  return fail(Errc::kInvalidArgument, "not a safetensors file that can be read here: " +
+                                          plain_text(what, kComplaintBytesMax));
 }
 
 /// Number of elements of `shape`, or an error for sizes that are negative or multiply to more than

@@ -10,6 +10,7 @@
 #include "client/cli/import/sample_walk.h"
 #include "client/cli/import/statistics.h"
 #include "proto/base/file.h"
+#include "proto/base/utf8.h"
 
 namespace mh::cli {
 namespace {
@@ -241,14 +242,14 @@ Result<SplitCut> parse_split_cut(std::string_view text) {
   const auto [end, error] =
       std::from_chars(number.data(), number.data() + number.size(), cut.fraction);
   if (error != std::errc() || end != number.data() + number.size()) {
-    return bad("--split '" + std::string(text) + "': write it as val=0.1");
+    return bad("--split '" + plain_text(text, 64) + "': write it as val=0.1");
   }
   cut.split = text.substr(0, equals);
   if (cut.split != "val" && cut.split != "test") {
-    return bad("--split '" + std::string(text) + "': allowed are val and test");
+    return bad("--split '" + plain_text(text, 64) + "': allowed are val and test");
   }
   if (!(cut.fraction > 0 && cut.fraction < 1)) {
-    return bad("--split '" + std::string(text) + "': the share must be above 0 and below 1");
+    return bad("--split '" + plain_text(text, 64) + "': the share must be above 0 and below 1");
   }
   return cut;
 }

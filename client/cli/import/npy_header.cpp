@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "client/cli/import/array_file.h"
+#include "proto/base/utf8.h"
 
 namespace mh::cli {
 namespace {
@@ -97,7 +98,7 @@ Status read_descr(const std::string& descr, ArrayHeader& header) {
     header.sample.dtype = DataType::kF32;
   } else {
     const std::string remedy = type_remedy(descr == "|O" ? "O" : kind);
-    return bad("its type is '" + descr.substr(0, 32) + "', allowed are u1, i4, i8 and f4; " +
+    return bad("its type is '" + plain_text(descr, 32) + "', allowed are u1, i4, i8 and f4; " +
                remedy);
   }
   return {};
@@ -137,7 +138,7 @@ Result<ArrayHeader> parse_npy_header(std::string_view text) {
         return bad("its shape cannot be read, or has more than " +
                    std::to_string(kSampleRankMax + 1) + " dimensions");
     } else {
-      return bad("its NumPy header has an unknown or repeated key '" + key->substr(0, 32) + "'");
+      return bad("its NumPy header has an unknown or repeated key '" + plain_text(*key, 32) + "'");
     }
     if (scanner.take("}")) break;
     if (!scanner.take(",")) return malformed;

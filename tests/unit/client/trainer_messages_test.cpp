@@ -111,7 +111,7 @@ TEST(Wire, AssignmentsAreCheckedFieldByField) {
   const ExchangeReply reply = from_message(response);
   ASSERT_EQ(reply.assignments.size(), 4u);
   EXPECT_EQ(reply.assignments[0].problem, "");
-  EXPECT_EQ(reply.assignments[0].job_name, "a?[31mb");
+  EXPECT_EQ(reply.assignments[0].job_name, "a [31mb");
   EXPECT_EQ(reply.assignments[0].lease, std::chrono::hours(30 * 24));
   EXPECT_EQ(reply.assignments[1].problem,
             "parameters_digest of the assignment has 5 bytes instead of 32");
@@ -137,6 +137,16 @@ TEST(Wire, ReportsCarryWhatTheyMust) {
   EXPECT_EQ(message.held_result_ids(0), 6u);
   EXPECT_EQ(message.max_wait_ms(), 25000u);
   EXPECT_FALSE(message.has_description());
+}
+
+// A message with half a character is refused whole, and the client would repeat it for ever.
+TEST(Wire, ErrorsAreNotCutInsideACharacter) {
+  ExchangeCall call;
+  Report report;
+  report.outcome = Outcome::kFailed;
+  report.error = std::string(499, 'x') + "\xC3\xA9 and more";
+  call.reports.push_back(report);
+  EXPECT_EQ(to_message(call).reports(0).error(), std::string(499, 'x'));
 }
 
 }  // namespace

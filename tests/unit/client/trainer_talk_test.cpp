@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "proto/base/utf8.h"
+
 namespace mh::client {
 namespace {
 
