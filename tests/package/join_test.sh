@@ -23,7 +23,7 @@ apt() { root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0
 finish() {
   local status=$?
   if ((status)); then tail -n 20 "$work"/*.log >&2 || true; fi
-  for name in "${!pid[@]}"; do root kill "${pid[$name]}" 2>/dev/null || true; done
+  for name in "${!pid[@]}"; do root bash -c "kill ${pid[$name]}" 2>/dev/null || true; done
   rm -rf "$work"
 }
 trap finish EXIT
@@ -95,7 +95,7 @@ script -qefc "manyhands-client attach '$join' --name volunteer" "$work/terminal.
 pid[volunteer]=$!
 exec 5>"$work/keyboard"
 printf 'y\ny\n' >&5
-wait_for "the volunteer to join" bash -c 'manyhands host list | grep -q volunteer'
+wait_for "the volunteer to join" bash -c 'manyhands host list --json | grep -q "\"name\": \"volunteer\""'
 manyhands host trust volunteer
 start=$SECONDS
 manyhands job wait shades --timeout $patience
@@ -126,7 +126,7 @@ echo "no file, user or group is left of it"
 
 say "The server, too"
 manyhands logout >/dev/null 2>&1 || true
-root kill "${pid[server]}"
+root bash -c "kill ${pid[server]}"
 wait "${pid[server]}" 2>/dev/null || true
 unset 'pid[server]'
 apt purge manyhands-server manyhands-cli
