@@ -9,22 +9,10 @@
 #include <algorithm>
 
 #include "proto/base/check.h"
+#include "proto/base/openssl_pointers.h"
 
 namespace mh {
 namespace {
-
-struct FreeBio {
-  void operator()(BIO* bio) const { BIO_free(bio); }
-};
-struct FreePublic {
-  void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
-};
-struct FreeContext {
-  void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
-};
-using Bio = std::unique_ptr<BIO, FreeBio>;
-using PublicHandle = std::unique_ptr<EVP_PKEY, FreePublic>;
-using Context = std::unique_ptr<EVP_MD_CTX, FreeContext>;
 
 constexpr std::size_t kPemBytesMax = 4096;
 
@@ -69,16 +57,16 @@ Result<PublicKey> parse_public_key(std::string_view text) {
   text = trimmed(text);
   if (text.size() > kPemBytesMax) return no_key();
   if (const auto digest = Digest::from_hex(text)) return digest->bytes;
-  const Bio bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
-  const PublicHandle key(PEM_read_bio_PUBKEY(bio.get(), nullptr, nullptr, nullptr));
+  const BioPointer bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+  const KeyPointer key(PEM_read_bio_PUBKEY(bio.get(), nullptr, nullptr, nullptr));
   if (key == nullptr || EVP_PKEY_get_id(key.get()) != EVP_PKEY_ED25519) return no_key();
   return public_bytes(key.get());
 }
 
 bool is_signed_by(const PublicKey& key, std::string_view text, std::string_view signature) {
-  const PublicHandle handle(
+  const KeyPointer handle(
       EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, nullptr, key.data(), key.size()));
-  const Context context(EVP_MD_CTX_new());
+  const DigestPointer context(EVP_MD_CTX_new());
   if (handle == nullptr || context == nullptr) return false;
   if (EVP_DigestVerifyInit(context.get(), nullptr, nullptr, nullptr, handle.get()) != 1)
     return false;
@@ -96,7 +84,7 @@ SigningKey SigningKey::make() {
 
 Result<SigningKey> SigningKey::from_pem(std::string_view pem) {
   if (pem.size() > kPemBytesMax) return fail(Errc::kInvalidArgument, "is no Ed25519 private key");
-  const Bio bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+  const BioPointer bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
   // Never ask a terminal for a passphrase.
   const auto no_passphrase = [](char*, int, int, void*) { return 0; };
   SigningKey key(PEM_read_bio_PrivateKey(bio.get(), nullptr, no_passphrase, nullptr));
@@ -106,7 +94,7 @@ Result<SigningKey> SigningKey::from_pem(std::string_view pem) {
 }
 
 std::string SigningKey::pem() const {
-  const Bio bio(BIO_new(BIO_s_mem()));
+  const BioPointer bio(BIO_new(BIO_s_mem()));
   MH_CHECK(bio != nullptr && PEM_write_bio_PrivateKey(bio.get(), key_.get(), nullptr, nullptr, 0,
                                                       nullptr, nullptr) == 1);
   char* text = nullptr;
@@ -119,7 +107,7 @@ PublicKey SigningKey::public_key() const { return public_bytes(key_.get()); }
 Signature SigningKey::sign(std::string_view text) const {
   Signature signature{};
   std::size_t size = signature.size();
-  const Context context(EVP_MD_CTX_new());
+  const DigestPointer context(EVP_MD_CTX_new());
   MH_CHECK(context != nullptr);
   MH_CHECK(EVP_DigestSignInit(context.get(), nullptr, nullptr, nullptr, key_.get()) == 1);
   MH_CHECK(EVP_DigestSign(context.get(), signature.data(), &size, raw(text), text.size()) == 1);

@@ -15,24 +15,15 @@
 
 #include "proto/base/bytes.h"
 #include "proto/base/check.h"
+#include "proto/base/openssl_pointers.h"
 #include "proto/base/random.h"
 
 namespace mh::net {
 namespace {
 
-template <auto kFree>
-struct Free {
-  template <class T>
-  void operator()(T* object) const {
-    kFree(object);
-  }
-};
-using BioPointer = std::unique_ptr<BIO, Free<BIO_free>>;
-using CertificatePointer = std::unique_ptr<X509, Free<X509_free>>;
-using ExtensionPointer = std::unique_ptr<X509_EXTENSION, Free<X509_EXTENSION_free>>;
-using KeyPointer = std::unique_ptr<EVP_PKEY, Free<EVP_PKEY_free>>;
-using NamesPointer = std::unique_ptr<GENERAL_NAMES, Free<GENERAL_NAMES_free>>;
-using AddressPointer = std::unique_ptr<ASN1_OCTET_STRING, Free<ASN1_OCTET_STRING_free>>;
+using ExtensionPointer = std::unique_ptr<X509_EXTENSION, OpensslFree<X509_EXTENSION_free>>;
+using NamesPointer = std::unique_ptr<GENERAL_NAMES, OpensslFree<GENERAL_NAMES_free>>;
+using AddressPointer = std::unique_ptr<ASN1_OCTET_STRING, OpensslFree<ASN1_OCTET_STRING_free>>;
 
 constexpr std::size_t kNameBytesMax = 253;
 constexpr std::size_t kCommonNameBytesMax = 64;

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "proto/base/check.h"
+#include "proto/base/openssl_pointers.h"
 #include "proto/net/certificate.h"
 
 namespace mh::net {
@@ -23,17 +24,7 @@ namespace {
 namespace asio = boost::asio;
 using ErrorCode = boost::system::error_code;
 
-template <auto kFree>
-struct Free {
-  template <class T>
-  void operator()(T* object) const {
-    kFree(object);
-  }
-};
-using BioPointer = std::unique_ptr<BIO, Free<BIO_free>>;
-using CertificatePointer = std::unique_ptr<X509, Free<X509_free>>;
-using KeyPointer = std::unique_ptr<EVP_PKEY, Free<EVP_PKEY_free>>;
-using ContextPointer = std::unique_ptr<SSL_CTX, Free<SSL_CTX_free>>;
+using ContextPointer = std::unique_ptr<SSL_CTX, OpensslFree<SSL_CTX_free>>;
 
 constexpr unsigned char kSessionContext[] = "manyhands";
 // Of TLS 1.2; those of 1.3 are all sound.
