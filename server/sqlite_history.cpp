@@ -76,25 +76,43 @@ Result<bool> step_bounds(Database& database, JobId job, std::uint64_t from_step,
   return true;
 }
 
-// Rows of one job; `tail` may use its id, ?1, and the step, ?2.
 template <class Row>
-Result<std::vector<Row>> rows_of(Database& database, const std::string& tail, JobId job,
-                                 std::uint64_t step) {
+Result<std::vector<Row>> rows_of(Database& database, JobId job, const std::string& order = "") {
+  MH_TRY(Statement statement, database.prepare(select_sql<Row>("WHERE job=?1" + order)));
+  return read_rows<Row>(statement.bind(1, job.value()));
+}
+
+// What a rewind looks at; `tail` may use the job's id, ?1, and the step, ?2.
+template <class Row>
+Result<std::vector<Row>> rows_from(Database& database, const std::string& tail, JobId job,
+                                   std::uint64_t step) {
   MH_TRY(Statement statement, database.prepare(select_sql<Row>(tail)));
   return read_rows<Row>(statement.bind(1, job.value()).bind(2, step));
+}
+
+// The newest entries of a log, oldest first; `where` may use the id of whose it is, ?2.
+template <class Row>
+Result<std::vector<Row>> newest_entries(Database& database, const std::string& where,
+                                        std::uint64_t owner, std::uint64_t entry_max) {
+  MH_TRY(Statement statement,
+         database.prepare(select_sql<Row>(where + " ORDER BY sequence DESC LIMIT ?1")));
+  statement.bind(1, std::min<std::uint64_t>(entry_max, INT64_MAX));
+  if (!where.empty()) statement.bind(2, owner);
+  MH_TRY(std::vector<Row> entries, read_rows<Row>(statement));
+  std::reverse(entries.begin(), entries.end());
+  return entries;
 }
 
 Result<scheduler::RewindPast> read_past(Database& database, JobId job, std::uint64_t step) {
   step = std::min<std::uint64_t>(step, INT64_MAX);
   // WorkunitState 3: done.
   const std::string done = "job=?1 AND state=3 AND ((kind=1 AND step>=?2) OR (kind=2 AND step>?2))";
-  const std::string all = "WHERE job=?1 AND ?2>=0";
   scheduler::RewindPast past;
-  MH_TRY(past.workunits, rows_of<scheduler::WorkunitRow>(
+  MH_TRY(past.workunits, rows_from<scheduler::WorkunitRow>(
                              database, "WHERE " + done + " ORDER BY canonical", job, step));
   MH_TRY(
       past.results,
-      rows_of<scheduler::ResultRow>(
+      rows_from<scheduler::ResultRow>(
           database, "WHERE id IN (SELECT canonical FROM workunits WHERE " + done + ") ORDER BY id",
           job, step));
   const bool fits = std::equal(
@@ -102,9 +120,9 @@ Result<scheduler::RewindPast> read_past(Database& database, JobId job, std::uint
       [](const auto& workunit, const auto& result) { return workunit.canonical == result.id; });
   if (!fits)
     return fail(Errc::kDataLoss, "database: job " + to_string(job) + " lacks results that count");
-  MH_TRY(past.evaluations, rows_of<scheduler::EvaluationRow>(database, all, job, step));
-  MH_TRY(past.contributions, rows_of<scheduler::ContributionRow>(database, all, job, step));
-  MH_TRY(past.agreements, rows_of<scheduler::AgreementRow>(database, all, job, step));
+  MH_TRY(past.evaluations, rows_of<scheduler::EvaluationRow>(database, job));
+  MH_TRY(past.contributions, rows_of<scheduler::ContributionRow>(database, job));
+  MH_TRY(past.agreements, rows_of<scheduler::AgreementRow>(database, job));
   return past;
 }
 
@@ -168,40 +186,23 @@ Result<std::vector<scheduler::StepRecordRow>> SqliteStore::records(JobId job,
 
 Result<std::vector<scheduler::EvaluationRow>> SqliteStore::evaluations(JobId job) {
   const std::lock_guard lock(reader_mutex_);
-  MH_TRY(Statement statement,
-         reader_.prepare(select_sql<scheduler::EvaluationRow>("WHERE job=?1 ORDER BY step")));
-  return read_rows<scheduler::EvaluationRow>(statement.bind(1, job.value()));
+  return rows_of<scheduler::EvaluationRow>(reader_, job, " ORDER BY step");
 }
 
 Result<std::vector<scheduler::JobLogRow>> SqliteStore::log(JobId job, std::uint64_t entry_max) {
   const std::lock_guard lock(reader_mutex_);
-  MH_TRY(Statement statement, reader_.prepare(select_sql<scheduler::JobLogRow>(
-                                  "WHERE job=?1 ORDER BY sequence DESC LIMIT ?2")));
-  statement.bind(1, job.value()).bind(2, std::min<std::uint64_t>(entry_max, INT64_MAX));
-  MH_TRY(std::vector<scheduler::JobLogRow> entries, read_rows<scheduler::JobLogRow>(statement));
-  std::reverse(entries.begin(), entries.end());
-  return entries;
+  return newest_entries<scheduler::JobLogRow>(reader_, "WHERE job=?2", job.value(), entry_max);
 }
 
 Result<std::vector<scheduler::HostLogRow>> SqliteStore::host_log(HostId host,
                                                                  std::uint64_t entry_max) {
   const std::lock_guard lock(reader_mutex_);
-  MH_TRY(Statement statement, reader_.prepare(select_sql<scheduler::HostLogRow>(
-                                  "WHERE host=?1 ORDER BY sequence DESC LIMIT ?2")));
-  statement.bind(1, host.value()).bind(2, std::min<std::uint64_t>(entry_max, INT64_MAX));
-  MH_TRY(std::vector<scheduler::HostLogRow> entries, read_rows<scheduler::HostLogRow>(statement));
-  std::reverse(entries.begin(), entries.end());
-  return entries;
+  return newest_entries<scheduler::HostLogRow>(reader_, "WHERE host=?2", host.value(), entry_max);
 }
 
 Result<std::vector<AuditRow>> SqliteStore::audit(std::uint64_t entry_max) {
   const std::lock_guard lock(reader_mutex_);
-  MH_TRY(Statement statement,
-         reader_.prepare(select_sql<AuditRow>("ORDER BY sequence DESC LIMIT ?1")));
-  statement.bind(1, std::min<std::uint64_t>(entry_max, INT64_MAX));
-  MH_TRY(std::vector<AuditRow> entries, read_rows<AuditRow>(statement));
-  std::reverse(entries.begin(), entries.end());
-  return entries;
+  return newest_entries<AuditRow>(reader_, "", 0, entry_max);
 }
 
 Result<std::string> SqliteStore::yaml(JobId job) {
@@ -215,9 +216,7 @@ Result<std::string> SqliteStore::yaml(JobId job) {
 
 Result<std::vector<scheduler::ContributionRow>> SqliteStore::contributions(JobId job) {
   const std::lock_guard lock(reader_mutex_);
-  MH_TRY(Statement statement,
-         reader_.prepare(select_sql<scheduler::ContributionRow>("WHERE job=?1 ORDER BY host")));
-  return read_rows<scheduler::ContributionRow>(statement.bind(1, job.value()));
+  return rows_of<scheduler::ContributionRow>(reader_, job, " ORDER BY host");
 }
 
 Result<scheduler::RewindPast> SqliteStore::past(JobId job, std::uint64_t step) {
