@@ -85,6 +85,26 @@ class ShadowStore {
     return snapshot;
   }
 
+  // As the store's answer of that name.
+  RewindPast past(JobId job, std::uint64_t step) const {
+    RewindPast past;
+    for (const auto& [id, row] : workunits) {
+      const bool is_later = row.kind == WorkKind::kGradient ? row.step >= step : row.step > step;
+      if (row.job != job || row.state != WorkunitState::kDone || !is_later) continue;
+      past.workunits.push_back(row);
+      past.results.push_back(results.at(row.canonical));
+    }
+    const auto add_rows_of_job = [job](const auto& from, auto& to) {
+      for (const auto& [key, row] : from) {
+        if (row.job == job) to.push_back(row);
+      }
+    };
+    add_rows_of_job(evaluations, past.evaluations);
+    add_rows_of_job(contributions, past.contributions);
+    add_rows_of_job(agreements, past.agreements);
+    return past;
+  }
+
   std::map<JobId, JobRow> jobs;
   std::map<HostId, HostRow> hosts;
   std::map<WorkunitId, WorkunitRow> workunits;

@@ -164,24 +164,6 @@ class RandomCoordinator : public CoordinatorTest {
     if (random.below(3) == 0 && jobs.size() < 6) add_job();
   }
 
-  // What the store has of a job from a step on.
-  RewindPast past_of(JobId job, std::uint64_t to) const {
-    RewindPast past;
-    for (const auto& [id, row] : store.workunits) {
-      const bool is_later = row.kind == WorkKind::kGradient ? row.step >= to : row.step > to;
-      if (row.job != job || row.state != WorkunitState::kDone || !is_later) continue;
-      past.workunits.push_back(row);
-      past.results.push_back(store.results.at(row.canonical));
-    }
-    for (const auto& [key, row] : store.evaluations) {
-      if (row.job == job) past.evaluations.push_back(row);
-    }
-    for (const auto& [key, row] : store.contributions) {
-      if (row.job == job) past.contributions.push_back(row);
-    }
-    return past;
-  }
-
   void rewind() {
     const JobRow before = store.jobs.at(jobs[random.below(jobs.size())]);
     if (before.step == 0) return;
@@ -191,7 +173,7 @@ class RandomCoordinator : public CoordinatorTest {
     order.hosts = {hosts[random.below(hosts.size())].id};
     if (random.below(4) == 0) order.hosts.push_back(hosts[random.below(hosts.size())].id);
     order.reapplies = random.below(2) == 0;
-    const RewindPast past = past_of(order.job, order.to);
+    const RewindPast past = store.past(order.job, order.to);
     const auto plan = coordinator->plan_rewind(order, past);
     if (!plan) {
       EXPECT_TRUE(plan.error().code == Errc::kFailedPrecondition) << plan.error().message;

@@ -39,20 +39,6 @@ class CoordinatorRewindTest : public CoordinatorTest {
     for (int i = 0; i < count; ++i) run_shared_step(job);
   }
 
-  RewindPast past_of(JobId job, std::uint64_t to) const {
-    RewindPast past;
-    for (const auto& [id, row] : store.workunits) {
-      const bool is_later = row.kind == WorkKind::kGradient ? row.step >= to : row.step > to;
-      if (row.job != job || row.state != WorkunitState::kDone || !is_later) continue;
-      past.workunits.push_back(row);
-      past.results.push_back(store.results.at(row.canonical));
-    }
-    for (const auto& [key, row] : store.evaluations) past.evaluations.push_back(row);
-    for (const auto& [key, row] : store.contributions) past.contributions.push_back(row);
-    for (const auto& [key, row] : store.agreements) past.agreements.push_back(row);
-    return past;
-  }
-
   RewindOrder order_of(JobId job, std::uint64_t to, bool reapplies = false) const {
     RewindOrder order;
     order.job = job;
@@ -64,7 +50,7 @@ class CoordinatorRewindTest : public CoordinatorTest {
   }
 
   Result<RewindPlan> plan(const RewindOrder& order) const {
-    return coordinator->plan_rewind(order, past_of(order.job, order.to));
+    return coordinator->plan_rewind(order, store.past(order.job, order.to));
   }
 
   StepOutput again(std::uint64_t step) const {
@@ -74,7 +60,7 @@ class CoordinatorRewindTest : public CoordinatorTest {
   }
 
   Result<Rewound> rewind(const RewindOrder& order) {
-    const RewindPast past = past_of(order.job, order.to);
+    const RewindPast past = store.past(order.job, order.to);
     const auto made = coordinator->plan_rewind(order, past);
     if (!made) return made.error();
     std::vector<StepOutput> outputs;
@@ -380,7 +366,7 @@ TEST_F(CoordinatorRewindTest, WhatMovedOnMeanwhileIsNotRewound) {
   const auto made = plan(order);
   ASSERT_TRUE(made);
   run_shared_step(job);
-  const auto late = take(coordinator->rewind(order, past_of(job, 1), *made, {again(1)}, now));
+  const auto late = take(coordinator->rewind(order, store.past(job, 1), *made, {again(1)}, now));
   ASSERT_FALSE(late);
   EXPECT_EQ(late.error().code, Errc::kAborted);
   EXPECT_EQ(view(job).row.step, 4U);
