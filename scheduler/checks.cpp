@@ -17,8 +17,6 @@ namespace {
 
 // Norms that are needed before one can stand out.
 constexpr std::size_t kNormsMin = 8;
-// Trusted hosts looked at for being active: bounds the cost of one question.
-constexpr std::size_t kLookedAtMax = 64;
 constexpr std::uint64_t kDrawPurpose = 0x636865636B;
 
 // Rule 22. Written so that NaN stands out.
@@ -95,13 +93,10 @@ TimePoint kept_for_trusted_until(const State& state, const JobEntry& job,
         return state.hosts.at(state.results.at(id).row.host).row.standing == Standing::kRecord;
       });
   if (!has_record) return {};
-  std::size_t looked_at = 0;
-  const bool is_one_active =
-      std::any_of(state.trusted.begin(), state.trusted.end(), [&](HostId id) {
-        const HostEntry& trusted = state.hosts.at(id);
-        return ++looked_at <= kLookedAtMax && is_reliable(trusted) &&
-               trusted.last_seen + state.options.active_window > now;
-      });
+  const bool is_one_active = is_any_of_the_first(state.trusted, [&](HostId id) {
+    const HostEntry& trusted = state.hosts.at(id);
+    return is_reliable(trusted) && trusted.last_seen + state.options.active_window > now;
+  });
   if (!is_one_active) return {};
   const auto typical = job.typical_speed(workunit.row.kind).expected(workunit.gflop);
   return workunit.waiting_since +

@@ -12,8 +12,6 @@
 namespace mh::scheduler {
 namespace {
 
-// Trusted hosts looked at for being at work: bounds the cost of one question.
-constexpr std::size_t kLookedAtMax = 64;
 // How many typical workunits ago one was at work, if that is longer than the active window.
 constexpr int kWorkunitsActive = 4;
 
@@ -185,11 +183,10 @@ class Quorum {
     const auto typical = job_.typical_speed(workunit_.row.kind).expected(workunit_.gflop);
     const auto window = std::max(state_.options.active_window,
                                  kWorkunitsActive * typical.value_or(std::chrono::milliseconds(0)));
-    std::size_t looked_at = 0;
-    return std::any_of(state_.trusted.begin(), state_.trusted.end(), [&](HostId id) {
+    return is_any_of_the_first(state_.trusted, [&](HostId id) {
       const auto found = job_.contributions.find(id);
-      return ++looked_at <= kLookedAtMax && found != job_.contributions.end() &&
-             is_reliable(state_.hosts.at(id)) && found->second.last_active + window > now_;
+      return found != job_.contributions.end() && is_reliable(state_.hosts.at(id)) &&
+             found->second.last_active + window > now_;
     });
   }
 

@@ -10,8 +10,6 @@
 namespace mh::scheduler {
 namespace {
 
-// Hosts looked at for being active: bounds the cost of one question.
-constexpr std::size_t kLookedAtMax = 64;
 constexpr std::uint32_t kHistoryBits = 32;
 
 std::uint32_t recent_bad(const State& state, const HostEntry& host) {
@@ -142,13 +140,10 @@ void follow_reliable(State& state, const HostEntry& host) {
 
 bool are_reliable_hosts_active(const State& state, TimePoint now) {
   std::size_t active = 0;
-  std::size_t looked_at = 0;
-  for (const HostId id : state.reliable) {
-    if (++looked_at > kLookedAtMax) break;
+  return is_any_of_the_first(state.reliable, [&](HostId id) {
     if (state.hosts.at(id).last_seen + state.options.active_window > now) ++active;
-    if (active >= state.options.reliable_hosts_min) return true;
-  }
-  return false;
+    return active >= state.options.reliable_hosts_min;
+  });
 }
 
 std::string recent_text(const State& state, const HostEntry& host) {

@@ -3,6 +3,9 @@
 // its evidence. Private to scheduler/coordinator; pure.
 #pragma once
 
+#include <algorithm>
+#include <iterator>
+#include <set>
 #include <string>
 
 #include "scheduler/state.h"
@@ -38,6 +41,14 @@ void forgive(State& state, HostEntry& host, TimePoint now);
 
 // An admin trusts it, or its record does.
 bool is_reliable(const HostEntry& host);
+// Whether one of the first hosts of a set is so: beyond these nobody is looked at, which bounds the
+// cost of the question.
+inline constexpr std::size_t kHostsLookedAtMax = 64;
+template <class Predicate>
+bool is_any_of_the_first(const std::set<HostId>& hosts, Predicate is_so) {
+  const auto count = static_cast<std::ptrdiff_t>(std::min(hosts.size(), kHostsLookedAtMax));
+  return std::any_of(hosts.begin(), std::next(hosts.begin(), count), is_so);
+}
 // Keeps state.reliable right; call when trust, standing or attachment changed.
 void follow_reliable(State& state, const HostEntry& host);
 // Rule 20: at least so many reliable hosts called lately that newcomers cannot confirm each other.
