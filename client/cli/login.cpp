@@ -11,8 +11,6 @@
 namespace mh::cli {
 namespace {
 
-constexpr std::uint64_t kAuthorityBytesMax = 32 * 1024;
-
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
   return value == nullptr ? "" : value;
@@ -53,9 +51,7 @@ Result<Login> parse_server(const std::string& text, const LoginFlags& flags) {
   login.is_insecure_http = flags.is_insecure_http;
   if (link.fingerprint) login.fingerprint = net::fingerprint_text(*link.fingerprint);
   if (flags.authority_file.empty()) return login;
-  auto pem = read_file(flags.authority_file, kAuthorityBytesMax);
-  if (!pem) return fail(Errc::kInvalidArgument, "--ca-file " + pem.error().message);
-  login.authority_pem = *std::move(pem);
+  MH_TRY(login.authority_pem, net::read_authorities(flags.authority_file, "--ca-file"));
   return login;
 }
 

@@ -19,8 +19,6 @@ namespace {
 
 namespace v1 = manyhands::v1;
 
-constexpr std::uint64_t kAuthorityBytesMax = 32 * 1024;
-
 constexpr const char* kOtherServer =
     "This is not the server that the join line names. Was the line mistyped, or is it old? Ask the "
     "project's admin for a new one; if it is right, somebody is between this computer and the "
@@ -46,9 +44,7 @@ Result<ClientState> wanted_state(const AttachOptions& options, const net::Server
   wanted.server = link.server.text();
   if (link.fingerprint) wanted.fingerprint = net::fingerprint_text(*link.fingerprint);
   if (!options.authority_file.empty()) {
-    auto pem = read_file(options.authority_file, kAuthorityBytesMax);
-    if (!pem) return fail(Errc::kInvalidArgument, "--ca-file " + pem.error().message);
-    wanted.authority_pem = *std::move(pem);
+    MH_TRY(wanted.authority_pem, net::read_authorities(options.authority_file, "--ca-file"));
   }
   return wanted;
 }

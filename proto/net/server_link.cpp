@@ -1,9 +1,15 @@
 // See server_link.h.
 #include "proto/net/server_link.h"
 
+#include "proto/base/file.h"
 #include "proto/net/certificate.h"
 
 namespace mh::net {
+namespace {
+
+constexpr std::uint64_t kAuthorityBytesMax = 32 * 1024;
+
+}  // namespace
 
 Result<ServerLink> parse_server_link(std::string_view text) {
   ServerLink link;
@@ -28,6 +34,12 @@ std::string server_link(const std::string& url, const std::string& invitation,
   if (!invitation.empty() || fingerprint) text += "/#" + invitation;
   if (fingerprint) text += "@" + fingerprint_text(*fingerprint);
   return text;
+}
+
+Result<std::string> read_authorities(const std::filesystem::path& file, std::string_view flag) {
+  auto pem = read_file(file, kAuthorityBytesMax);
+  if (!pem) return fail(Errc::kInvalidArgument, std::string(flag) + " " + pem.error().message);
+  return pem;
 }
 
 Status check_plain_http(const Url& server, bool is_wanted, std::string_view flag) {

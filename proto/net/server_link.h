@@ -7,6 +7,7 @@
 // a fingerprint a certificate of an authority is expected. Threads: any.
 #pragma once
 
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -30,6 +31,10 @@ Result<ServerLink> parse_server_link(std::string_view text);
 /// The text of a link; `url` has no slash at its end.
 std::string server_link(const std::string& url, const std::string& invitation,
                         const std::optional<Digest>& fingerprint);
+
+/// The PEM text of the authorities that a user wants to trust instead of the system's, at most
+/// 32 KiB. Errors: kInvalidArgument, naming `flag`.
+Result<std::string> read_authorities(const std::filesystem::path& file, std::string_view flag);
 
 /// Plain HTTP is for this machine only, unless the user wants it otherwise: a secret would travel
 /// readable. Errors: kInvalidArgument, naming `flag`.
