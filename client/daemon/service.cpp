@@ -2,12 +2,15 @@
 #include "client/daemon/service.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdlib>
 
 #include "proto/base/file.h"
@@ -20,6 +23,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kAnswerBytesMax = 64 * 1024;
+// systemctl waits for what it starts and stops.
+constexpr std::chrono::seconds kPatience{90};
 constexpr std::string_view kWants = "default.target.wants";
 
 // Where the user's systemd has its socket; empty if there is none.
@@ -34,6 +39,23 @@ struct Answer {
   int exit_code = 0;
   std::string text;
 };
+
+// Takes down what comes until the other end is closed; false: that took too long.
+bool read_answer(int pipe, std::string& text) {
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  std::array<char, 4096> bytes{};
+  for (ssize_t count = 1; count > 0;) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        deadline - std::chrono::steady_clock::now());
+    pollfd readable{.fd = pipe, .events = POLLIN, .revents = 0};
+    if (left.count() <= 0 || ::poll(&readable, 1, static_cast<int>(left.count())) == 0)
+      return false;
+    count = ::read(pipe, bytes.data(), bytes.size());
+    if (count > 0 && text.size() < kAnswerBytesMax)
+      text.append(bytes.data(), static_cast<std::size_t>(count));
+  }
+  return true;
+}
 
 // Runs `systemctl --user ARGUMENTS`; takes down what it says, on either stream.
 Result<Answer> ask_systemctl(std::vector<std::string> arguments) {
@@ -57,14 +79,13 @@ Result<Answer> ask_systemctl(std::vector<std::string> arguments) {
   if (code != 0) return errno_error("cannot run", "systemctl", code);
   write_end.reset();
   Answer answer;
-  std::array<char, 4096> bytes{};
-  for (ssize_t count = 1; count > 0;) {
-    count = ::read(read_end.get(), bytes.data(), bytes.size());
-    if (count > 0 && answer.text.size() < kAnswerBytesMax)
-      answer.text.append(bytes.data(), static_cast<std::size_t>(count));
-  }
+  const bool has_ended = read_answer(read_end.get(), answer.text);
+  if (!has_ended) ::kill(child, SIGKILL);
   int status = 0;
   ::waitpid(child, &status, 0);
+  if (!has_ended)
+    return fail(Errc::kDeadlineExceeded,
+                "systemctl has not answered for " + std::to_string(kPatience.count()) + " seconds");
   answer.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128;
   while (answer.text.ends_with('\n')) answer.text.pop_back();
   return answer;

@@ -32,7 +32,8 @@ Result<std::string> service_unit(const std::filesystem::path& program, const Cli
 Status find_user_manager();
 
 /// Writes the unit, enables and starts it; a unit that is there is replaced and started anew.
-/// Returns what was done, in sentences. Errors: of find_user_manager; kInternal (systemctl failed).
+/// Returns what was done, in sentences. Errors: of find_user_manager; kInternal (systemctl failed),
+/// kDeadlineExceeded (it did not answer).
 Result<std::string> install_service(const ClientFolder& folder,
                                     const std::vector<std::string>& run_options);
 
